@@ -1,0 +1,127 @@
+"""The catalog, `configs/models.yaml`: which models there are and where they come from."""
+
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from model_store.errors import CatalogError
+from model_store.manifest import check_path
+from model_store.publish import Extra, ModelInfo
+from model_store.references import check_name, check_tag
+from model_store.sources import Source, parse_source
+
+DEFAULT_CATALOG = Path("configs/models.yaml")
+Kind = Literal["whisper-ct2", "wav2vec2-ctc", "pyannote-pipeline"]
+
+
+class _Strict(BaseModel):
+    """Values that do not change and take no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExtraEntry(_Strict):
+    """A further source that is merged into the snapshot below `at`."""
+
+    source: str
+    at: Annotated[str, AfterValidator(check_path)]
+    allow: tuple[str, ...] = ()
+
+
+class Entry(_Strict):
+    """One model of the catalog. `allow`: glob patterns of the files to take (default: all)."""
+
+    kind: Kind
+    source: str
+    revision: Annotated[str, AfterValidator(check_tag)] | None = None
+    licence: str
+    languages: tuple[str, ...] = ()
+    compute_type: str = ""
+    memory_mb: Annotated[int, Field(ge=0)] = 0
+    gated: bool = False
+    allow: tuple[str, ...] = ()
+    extra: tuple[ExtraEntry, ...] = ()
+    tools: dict[str, str] = {}
+
+    @property
+    def tag(self) -> str:
+        """The revision to publish as: what is said, else the hub's, else v1."""
+        _, _, pinned = self.source.partition("@")
+        return self.revision or (pinned if self.source.startswith("hub:") and pinned else "v1")
+
+    def info(self) -> ModelInfo:
+        """What the manifest says of the model."""
+        return ModelInfo(
+            self.kind, self.licence, self.languages, self.compute_type, self.memory_mb, self.gated, self.tools
+        )
+
+
+class _Document(_Strict):
+    models: dict[Annotated[str, AfterValidator(check_name)], Entry]
+
+
+class Catalog:
+    """The entries of a catalog file; its directory sources are relative to the parent of the file's directory."""
+
+    def __init__(self, entries: dict[str, Entry], base: Path, path: Path) -> None:
+        self.entries, self.base, self.path = entries, base, path
+
+    @classmethod
+    def load(cls, path: Path) -> "Catalog":
+        """Read a catalog strictly; raises CatalogError that names the place and the nearest right key."""
+        try:
+            document = yaml.safe_load(path.read_text("utf-8"))
+        except OSError as error:
+            raise CatalogError(f"The catalog {path} cannot be read: {error.strerror}.", "Give --catalog.") from None
+        except yaml.YAMLError as error:
+            raise CatalogError(f"The catalog {path} is not YAML: {error}", "Mend the file.") from None
+        try:
+            entries = _Document.model_validate(document).models
+        except ValidationError as error:
+            raise _explain(path, error) from None
+        return cls(entries, path.resolve().parent.parent, path)
+
+    def select(self, pattern: str) -> list[str]:
+        """The names that a name or a glob pattern means; raises CatalogError if none."""
+        names = [name for name in self.entries if fnmatchcase(name, pattern)]
+        if not names:
+            raise CatalogError(f"{self.path} has no model {pattern!r}.{_nearest(pattern, list(self.entries))}", "")
+        return names
+
+    def source(self, name: str) -> Source:
+        """Where a model comes from."""
+        entry = self.entries[name]
+        return parse_source(entry.source, self.base, entry.allow)
+
+    def extra(self, name: str) -> tuple[Extra, ...]:
+        """A model's further sources."""
+        return tuple(
+            Extra(parse_source(part.source, self.base, part.allow), part.at) for part in self.entries[name].extra
+        )
+
+
+def _explain(path: Path, error: ValidationError) -> CatalogError:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return CatalogError(f"{path}: {place}: {first['msg']}.", "Mend the file.")
+    right = _keys_beside(first["loc"])
+    return CatalogError(
+        f"{path}: {place}: unknown key.{_nearest(str(first['loc'][-1]), right)}", f"Keys are: {', '.join(right)}."
+    )
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are right where an unknown one was found."""
+    if len(location) == 1:
+        return list(_Document.model_fields)
+    return list(ExtraEntry.model_fields if "extra" in location[2:-1] else Entry.model_fields)
+
+
+def _nearest(word: str, words: list[str]) -> str:
+    nearest = get_close_matches(word, words, n=1, cutoff=0.5)
+    return f" Did you mean {nearest[0]}?" if nearest else f" It has: {', '.join(words)}."

@@ -1,0 +1,64 @@
+"""Files that are whole or not there: write under a temporary name, fsync, rename, fsync the directory."""
+
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+CHUNK = 4 * 1024 * 1024
+FILE_MODE = 0o444
+DIRECTORY_MODE = 0o755
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def make_directory(path: Path) -> Path:
+    """Create `path` and its parents, readable by everybody whatever the umask."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        try:
+            path.mkdir()
+            path.chmod(DIRECTORY_MODE)
+        except FileExistsError:
+            if not path.is_dir():
+                raise
+    return path
+
+
+def fsync_directory(path: Path) -> None:
+    """Make renames inside `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Put `content` at `path` in one step; readers see the old file or the new one."""
+    make_directory(path.parent)
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_directory(path.parent)
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, `CHUNK` at a time."""
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

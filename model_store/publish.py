@@ -1,0 +1,178 @@
+"""Publishing: a source's files into the store, the manifest after them, the refs last."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from model_store.errors import ManifestError, NotPublished, SourceCorrupt, StoreUnreachable, UsageError
+from model_store.files import hash_file, read_chunks
+from model_store.manifest import FileEntry, Manifest, check_path
+from model_store.references import DEFAULT_TAG, check_name, check_tag
+from model_store.sources import Collected, Source
+from model_store.store import Store
+from model_store.verify import hash_blob
+
+PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a manifest says of a model beside its files."""
+
+    kind: str
+    licence: str = ""
+    languages: tuple[str, ...] = ()
+    compute_type: str = ""
+    memory_mb: int = 0
+    gated: bool = False
+    tools: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A manifest in the store. `reused`: it was there already; `uploaded_bytes`: what had to be written."""
+
+    digest: str
+    manifest: Manifest
+    reused: bool
+    uploaded_bytes: int
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A further source, merged into the snapshot below `at`."""
+
+    source: Source
+    at: str
+
+
+def _ignore_progress(done: int, total: int) -> None:
+    """The default for `publish(progress=…)`."""
+
+
+def publish(
+    source: Source,
+    name: str,
+    store: Store,
+    revision: str,
+    info: ModelInfo,
+    *,
+    extra: tuple[Extra, ...] = (),
+    progress: Callable[[int, int], None] = _ignore_progress,
+) -> Published:
+    """Publish a source as `name@revision` and `name@latest`.
+
+    The same content and info again change nothing but mend what is damaged in the store: blobs that are there are
+    hashed, missing and wrong ones written.
+    """
+    check_name(name)
+    check_tag(revision)
+    collected = source.collect()
+    further = [(part.at, part.source.collect()) for part in extra]
+    files = _merged(collected, further)
+    fresh = _manifest(name, revision, info, collected, further, files)
+    manifest = _already_there(fresh, store) or fresh
+    uploaded = _upload(manifest, files, store, progress)
+    store.write_manifest(manifest)
+    for tag in dict.fromkeys((revision, DEFAULT_TAG)):
+        if store.read_ref(name, tag) != manifest.digest:
+            store.write_ref(name, tag, manifest.digest)
+    return Published(manifest.digest, manifest, manifest is not fresh, uploaded)
+
+
+def _merged(collected: Collected, further: list[tuple[str, Collected]]) -> dict[str, Path]:
+    """All files by their path in the snapshot."""
+    files = dict(collected.files)
+    for at, part in further:
+        for path, file in part.files.items():
+            target = check_path(f"{at}/{path}" if at else path)
+            if target in files and file != files[target]:
+                raise UsageError(f"Two sources bring {target}.", "Give the extra another `at`.")
+            files[target] = file
+    return dict(sorted(files.items()))
+
+
+def _manifest(
+    name: str,
+    revision: str,
+    info: ModelInfo,
+    collected: Collected,
+    further: list[tuple[str, Collected]],
+    files: dict[str, Path],
+) -> Manifest:
+    return Manifest(
+        name=name,
+        revision=revision,
+        kind=info.kind,
+        source=collected.origin,
+        extra=tuple(part.origin for _, part in further),
+        licence=info.licence,
+        languages=info.languages,
+        compute_type=info.compute_type,
+        memory_mb=info.memory_mb,
+        gated=info.gated or collected.gated,
+        pickle=any(is_pickle(file, path) for path, file in files.items()),
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        tools=dict(info.tools),
+        files=tuple(_entry(path, file, collected.sha256.get(path)) for path, file in files.items()),
+    )
+
+
+def _entry(path: str, file: Path, promised: str | None) -> FileEntry:
+    digest = hash_file(file)
+    if promised is not None and digest != promised:
+        raise SourceCorrupt(
+            f"{path} is damaged: the source promises sha256 {promised}, {file} has {digest}.",
+            f"Delete {file} and publish again.",
+            path=path,
+            expected=promised,
+            got=digest,
+        )
+    return FileEntry(path=path, size=file.stat().st_size, sha256=digest)
+
+
+def is_pickle(file: Path, path: str) -> bool:
+    """Whether torch would unpickle this file: told by its first bytes, since CTranslate2 uses `.bin` too."""
+    if Path(path).suffix.lower() not in PICKLE_SUFFIXES:
+        return False
+    with file.open("rb") as opened:
+        return opened.read(4).startswith(PICKLE_STARTS)
+
+
+def _already_there(fresh: Manifest, store: Store) -> Manifest | None:
+    """A manifest of this name in the store that says the same, so that publishing again gives the same digest."""
+    try:
+        digests = {ref.digest for ref in store.list_refs() if ref.name == fresh.name}
+    except StoreUnreachable:
+        return None
+    for digest in sorted(digests):
+        try:
+            there = store.read_manifest(digest)
+        except (ManifestError, NotPublished):
+            continue
+        if there.same_but_created(fresh):
+            return there
+    return None
+
+
+def _upload(manifest: Manifest, files: dict[str, Path], store: Store, progress: Callable[[int, int], None]) -> int:
+    """Write the blobs that the store lacks or holds damaged; return how many bytes that took."""
+    done = uploaded = 0
+    for entry in manifest.files:
+        if store.has_blob(entry.sha256, entry.size) and hash_blob(store, entry.sha256) == entry.sha256:
+            done += entry.size
+            progress(done, manifest.size)
+            continue
+        store.put_blob(entry.sha256, _counted(files[entry.path], done, manifest.size, progress))
+        done += entry.size
+        uploaded += entry.size
+    return uploaded
+
+
+def _counted(file: Path, done: int, total: int, progress: Callable[[int, int], None]) -> Iterator[bytes]:
+    for chunk in read_chunks(file):
+        yield chunk
+        done += len(chunk)
+        progress(done, total)

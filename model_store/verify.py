@@ -1,0 +1,110 @@
+"""Verification: compare what is there with what the manifest promises."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_store.errors import ModelStoreError
+from model_store.files import hash_file
+from model_store.manifest import FileEntry, Manifest
+from model_store.store import Store
+
+if TYPE_CHECKING:
+    from model_store.cache import NodeCache
+    from model_store.fetch import Snapshot
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One file, ref or manifest that is not as it must be."""
+
+    model: str
+    path: str
+    expected: str
+    got: str
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.path}: expected {self.expected}, got {self.got}"
+
+
+def verify(what: "Snapshot | Store | NodeCache", *, deep: bool = True, name: str | None = None) -> list[Problem]:
+    """Every bad file of a snapshot, a node cache or a store (all, or one model's); deep reads and hashes all bytes."""
+    from model_store.cache import NodeCache
+    from model_store.fetch import Snapshot
+
+    if isinstance(what, Snapshot):
+        return list(bad_files(what.path, what.manifest, deep=deep))
+    if isinstance(what, NodeCache):
+        return list(_bad_in_cache(what, deep, name))
+    return list(_bad_in_store(what, deep, name))
+
+
+def bad_files(root: Path, manifest: Manifest, *, deep: bool) -> Iterator[Problem]:
+    """Compare each file below `root` by size and, with `deep`, by hash."""
+    model = f"{manifest.name}@{manifest.revision}"
+    for entry in manifest.files:
+        problem = _bad_file(model, f"{root}/{entry.path}", entry, deep)
+        if problem is not None:
+            yield problem
+
+
+def _bad_file(model: str, path: str, entry: FileEntry, deep: bool) -> Problem | None:
+    try:
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return Problem(model, entry.path, "a regular file", "something else")
+        if status.st_size != entry.size:
+            return Problem(model, entry.path, f"{entry.size} bytes", f"{status.st_size} bytes")
+        got = hash_file(Path(path)) if deep else entry.sha256
+    except OSError as error:
+        return Problem(model, entry.path, f"{entry.size} bytes", error.strerror or "unreadable")
+    return None if got == entry.sha256 else Problem(model, entry.path, entry.sha256, got)
+
+
+def _bad_in_cache(cache: "NodeCache", deep: bool, name: str | None) -> Iterator[Problem]:
+    from model_store.manifest import read_manifest
+
+    for digest in cache.complete():
+        try:
+            manifest = read_manifest((cache.root / "manifests" / f"{digest}.json").read_bytes(), digest)
+        except (ModelStoreError, OSError) as error:
+            yield Problem("?", f"manifests/{digest}.json", "a manifest", str(error))
+            continue
+        if name in (None, manifest.name):
+            yield from bad_files(cache.snapshot_path(digest), manifest, deep=deep)
+
+
+def _bad_in_store(store: Store, deep: bool, name: str | None) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for ref in store.list_refs():
+        if name not in (None, ref.name) or ref.digest in seen:
+            continue
+        seen.add(ref.digest)
+        try:
+            manifest = store.read_manifest(ref.digest)
+        except ModelStoreError as error:
+            yield Problem(f"{ref.name}@{ref.tag}", "manifest", f"sha256:{ref.digest}", error.problem)
+            continue
+        for entry in manifest.files:
+            got = _blob_state(store, entry, deep)
+            if got != entry.sha256:
+                yield Problem(f"{ref.name}@{ref.tag}", entry.path, entry.sha256, got)
+
+
+def _blob_state(store: Store, entry: FileEntry, deep: bool) -> str:
+    """The digest of a stored blob, believed if not `deep`; in words if it is missing."""
+    if not store.has_blob(entry.sha256, entry.size):
+        return f"no blob of {entry.size} bytes"
+    return hash_blob(store, entry.sha256) if deep else entry.sha256
+
+
+def hash_blob(store: Store, digest: str) -> str:
+    """The sha256 of what the store really gives for a blob."""
+    hasher = sha256()
+    for chunk in store.open_blob(digest):
+        hasher.update(chunk)
+    return hasher.hexdigest()

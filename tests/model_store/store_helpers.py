@@ -1,0 +1,80 @@
+"""Small models and honest fakes for the model store's tests."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from model_store import DirectoryStore, ModelInfo, Published, publish
+from model_store.sources import DirectorySource
+
+INFO = ModelInfo("whisper-ct2", "Apache-2.0", ("en",), "int8", 60)
+FILES = {"config.json": b'{"a": 1}', "model.bin": bytes(range(256)) * 40_000, "nltk_data/english/x.txt": b""}
+
+
+def write_model(root: Path, files: dict[str, bytes] = FILES) -> Path:
+    """A model's directory with awkward modes."""
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+        (root / path).chmod(0o600)
+    return root
+
+
+def publish_directory(
+    root: Path, store: DirectoryStore, name: str = "demo-whisper", revision: str = "v1", info: ModelInfo = INFO
+) -> Published:
+    """Publish a directory."""
+    return publish(DirectorySource(str(root), root), name, store, revision, info)
+
+
+def blob_of(store: DirectoryStore, published: Published, path: str) -> Path:
+    """The store's own file behind one path of a snapshot."""
+    entry = next(entry for entry in published.manifest.files if entry.path == path)
+    found = store.local_path(entry.sha256)
+    assert found is not None
+    found.chmod(0o644)
+    return found
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """All files below a directory."""
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def in_child(code: str, *args: object) -> subprocess.Popen[str]:
+    """Run Python in another process, with this folder on its path."""
+    here = str(Path(__file__).parent)
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([here, root])}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)], env=environment, text=True, stdout=-1, stderr=-1
+    )
+
+
+class CountingStore(DirectoryStore):
+    """A directory store that appends a line to `<root>/reads` for each blob that it opens."""
+
+    def open_blob(self, digest: str) -> Iterator[bytes]:
+        with (self.root / "reads").open("a") as reads:
+            reads.write(f"{digest}\n")
+        yield from super().open_blob(digest)
+
+    def reads(self) -> list[str]:
+        path = self.root / "reads"
+        return path.read_text().split() if path.exists() else []
+
+
+class FullStore(DirectoryStore):
+    """A directory store on a disk that is full."""
+
+    def _blob(self, digest: str) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def has_blob(self, digest: str, size: int) -> bool:
+        return False
+
+    def put_blob(self, digest: str, chunks: Iterable[bytes]) -> None:
+        super().put_blob(digest, chunks)

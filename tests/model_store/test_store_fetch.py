@@ -1,0 +1,320 @@
+"""Fetching: warm, cold, damaged, interrupted, crowded."""
+
+import os
+import shutil
+import signal
+import stat
+import time
+from pathlib import Path
+
+import pytest
+from store_helpers import FILES, CountingStore, blob_of, content, in_child, publish_directory, write_model
+
+from model_store import (
+    CacheFull,
+    CacheUnwritable,
+    CorruptBlob,
+    FetchOptions,
+    FetchTimeout,
+    MissingBlob,
+    MissingManifest,
+    NodeCache,
+    NotPublished,
+    Published,
+    StoreUnreachable,
+    UnsafePath,
+    fetch,
+    open_store,
+    verify,
+)
+
+FETCH = """
+import sys
+from store_helpers import CountingStore
+from model_store import NodeCache, fetch
+store, cache, step, act = sys.argv[1:5]
+import os, time
+def hook(now):
+    if now == step and act == "die": os.kill(os.getpid(), 9)
+    if now == step and act == "slow": time.sleep(0.02)
+print(fetch("demo-whisper", CountingStore(store), NodeCache(cache, hook)).path)
+"""
+
+
+def test_cold_fetch_gives_the_files_readable_by_all(
+    store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    before = os.umask(0o077)
+    try:
+        snapshot = fetch("demo-whisper@latest", store, cache)
+    finally:
+        os.umask(before)
+    assert content(snapshot.path) == FILES
+    assert snapshot.path == cache.root / "snapshots" / published.digest
+    assert (snapshot.source, snapshot.digest, snapshot.manifest) == ("store", published.digest, published.manifest)
+    assert snapshot.fetched_bytes == published.manifest.size
+    for path in (snapshot.path, *snapshot.path.rglob("*")):
+        assert not path.is_symlink()
+        assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o444)
+    assert not list((cache.root / "staging").iterdir())
+    model = snapshot.path / "model.bin"
+    assert model.stat().st_nlink == 2  # the blob and its name in the snapshot
+
+
+def test_warm_fetch_reads_no_blob_and_takes_under_a_few_ms(
+    store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    cold = fetch("demo-whisper", store, cache)
+    reads = store.reads()
+    took = []
+    for _ in range(20):
+        started = time.perf_counter()
+        warm = fetch("demo-whisper", store, cache)
+        took.append(time.perf_counter() - started)
+    assert (warm.source, warm.path, warm.fetched_bytes, warm.timings.fetch_s) == ("cache", cold.path, 0, 0.0)
+    assert store.reads() == reads
+    assert min(took) < 0.005
+
+
+def test_tag_and_digest_name_the_same(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    by_tag = fetch("demo-whisper@v1", store, cache)
+    by_digest = fetch(f"demo-whisper@sha256:{published.digest}", open_store(cache.root / "no-store"), cache)
+    assert by_tag.path == by_digest.path
+
+
+def test_snapshots_share_equal_files(model: Path, store: CountingStore, cache: NodeCache, published: Published) -> None:
+    first = fetch("demo-whisper@v1", store, cache)
+    (model / "config.json").write_bytes(b"{}")
+    publish_directory(model, store, revision="v2")
+    second = fetch("demo-whisper@v2", store, cache)
+    assert second.fetched_bytes == 2
+    assert (second.path / "model.bin").samefile(first.path / "model.bin")
+    assert content(first.path) == FILES
+
+
+def test_last_answer_bridges_an_absent_store(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    absent = open_store(cache.root / "not-mounted")
+    with pytest.raises(StoreUnreachable, match="not-mounted"):
+        fetch("demo-whisper", absent, cache)
+    fetch("demo-whisper", store, cache)
+    assert fetch("demo-whisper", absent, cache).digest == published.digest
+
+
+def test_unknown_names_and_tags_are_helped(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    with pytest.raises(NotPublished, match=r"Did you mean demo-whisper\? .*model-store publish demo-wisper") as caught:
+        fetch("demo-wisper", store, cache)
+    assert caught.value.details["published"] == ["demo-whisper"]
+    with pytest.raises(NotPublished, match="demo-whisper has: latest, v1"):
+        fetch("demo-whisper@v9", store, cache)
+
+
+def test_ref_to_a_missing_manifest(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    (store.root / "manifests" / f"{published.digest}.json").unlink()
+    with pytest.raises(MissingManifest, match=r"demo-whisper@latest.*model-store publish demo-whisper"):
+        fetch("demo-whisper", store, cache)
+    assert [problem.path for problem in verify(store)] == ["manifest"]
+
+
+def test_manifest_with_a_way_out_writes_nothing(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    import hashlib
+
+    raw = published.manifest.canonical().replace(b"config.json", b"../../x.jsn")
+    digest = hashlib.sha256(raw).hexdigest()
+    (store.root / "manifests" / f"{digest}.json").write_bytes(raw)
+    with pytest.raises(UnsafePath, match=r"\.\./\.\./x\.jsn"):
+        fetch(f"demo-whisper@sha256:{digest}", store, cache)
+    assert not cache.root.exists()
+
+
+def _flip(blob: Path) -> None:
+    data = bytearray(blob.read_bytes())
+    data[1234] ^= 1
+    blob.write_bytes(data)
+
+
+def _truncate(blob: Path) -> None:
+    os.truncate(blob, 1000)
+
+
+def _lengthen(blob: Path) -> None:
+    with blob.open("ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize("spoil", [_flip, _truncate, _lengthen])
+def test_damage_in_the_store_is_refused(spoil, store: CountingStore, cache: NodeCache, published: Published) -> None:  # type: ignore[no-untyped-def]
+    spoil(blob_of(store, published, "model.bin"))
+    with pytest.raises(CorruptBlob, match=r"model\.bin of demo-whisper@v1.*model-store publish demo-whisper") as caught:
+        fetch("demo-whisper", store, cache)
+    assert caught.value.details["path"] == "model.bin"
+    assert caught.value.details["got"] != caught.value.details["expected"]
+    assert cache.complete() == []
+    assert not list((cache.root / "staging").iterdir())
+
+
+def test_missing_blob_is_named(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    blob_of(store, published, "model.bin").unlink()
+    with pytest.raises(MissingBlob, match=r"model\.bin of demo-whisper"):
+        fetch("demo-whisper", store, cache)
+
+
+@pytest.mark.parametrize("spoil", [_truncate, _lengthen, Path.unlink])
+def test_wrong_size_in_the_cache_is_mended_by_the_next_fetch(  # type: ignore[no-untyped-def]
+    spoil, store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    model = fetch("demo-whisper", store, cache).path / "model.bin"
+    model.chmod(0o644)
+    spoil(model)
+    again = fetch("demo-whisper", store, cache)
+    assert again.source == "store"
+    assert content(again.path) == FILES
+
+
+def test_flipped_bit_in_the_cache_is_found_and_mended_by_deep(
+    store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    snapshot = fetch("demo-whisper", store, cache)
+    model = snapshot.path / "model.bin"
+    model.chmod(0o644)
+    _flip(model)
+    assert verify(snapshot, deep=False) == []
+    assert [(p.path, p.expected) for p in verify(snapshot)] == [("model.bin", published.manifest.files[1].sha256)]
+    assert [p.path for p in verify(cache)] == ["model.bin"]
+    again = fetch("demo-whisper", store, cache, FetchOptions(deep=True))
+    assert content(again.path) == FILES
+    assert verify(cache) == []
+
+
+def test_mending_leaves_open_files_readable(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    path = fetch("demo-whisper", store, cache).path
+    with (path / "model.bin").open("rb") as in_use:
+        (path / "config.json").unlink()
+        fetch("demo-whisper", store, cache)
+        assert in_use.read() == FILES["model.bin"]
+
+
+@pytest.mark.parametrize("step", ["locked", "chunk", "blob:config.json", "blob:model.bin", "staged", "renamed"])
+def test_killed_fetch_is_never_believed_and_is_taken_over(
+    step: str, store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    child = in_child(FETCH, store.root, cache.root, step, "die")
+    assert child.wait() == -signal.SIGKILL
+    assert cache.lookup(published.digest) is None
+    snapshot = fetch("demo-whisper", store, cache, FetchOptions(lock_timeout_s=5))
+    assert content(snapshot.path) == FILES
+    assert verify(snapshot) == []
+    assert not list((cache.root / "staging").iterdir())
+    # What was finished before the kill is not read again.
+    finished = {"blob:config.json": 1, "blob:model.bin": 2}.get(step, len(FILES) if step[0] in "sr" else 0)
+    assert len(store.reads()) <= 2 * len(FILES) - finished
+
+
+def test_eight_processes_read_each_blob_once(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    children = [in_child(FETCH, store.root, cache.root, "chunk", "slow") for _ in range(8)]
+    outputs = [child.communicate(timeout=60) for child in children]
+    assert {out.strip() for out, _ in outputs} == {str(cache.snapshot_path(published.digest))}, outputs
+    assert sorted(store.reads()) == sorted(file.sha256 for file in published.manifest.files)
+
+
+def test_lock_held_past_its_deadline_is_gone_around(
+    store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    with cache.single_flight(published.digest, 5) as held:
+        assert held
+        snapshot = fetch("demo-whisper", store, NodeCache(cache.root), FetchOptions(lock_timeout_s=0.05))
+    assert content(snapshot.path) == FILES
+
+
+def test_without_locks_all_succeed(
+    store: CountingStore, cache: NodeCache, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two fetches that do not see each other: the later one meets the other's finished snapshot."""
+    steps: list[str] = []
+
+    def meanwhile(step: str) -> None:
+        steps.append(step)
+        if step == "staged" and steps.count("staged") == 1:
+            fetch("demo-whisper", store, NodeCache(cache.root), FetchOptions(lock_timeout_s=0.01))
+
+    snapshot = fetch("demo-whisper", store, NodeCache(cache.root, meanwhile))
+    assert content(snapshot.path) == FILES
+    assert not list((cache.root / "staging").iterdir())
+
+
+def test_full_disk_cleans_up_and_tells_how_much_is_missing(
+    store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    def full(step: str) -> None:
+        if step == "chunk":
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(CacheFull, match="RAYSCRIBE_CACHE") as caught:
+        fetch("demo-whisper", store, NodeCache(cache.root, full))
+    assert caught.value.details["needed"] > 0
+    assert not list((cache.root / "staging").iterdir())
+    assert content(fetch("demo-whisper", store, cache).path) == FILES
+
+
+def test_what_cannot_fit_is_refused_before_a_byte_is_read(
+    store: CountingStore, cache: NodeCache, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))  # type: ignore[attr-defined]
+    with pytest.raises(CacheFull, match=f"needs {published.manifest.size} bytes, 10 are free"):
+        fetch("demo-whisper", store, cache)
+    assert store.reads() == []
+
+
+def test_unwritable_cache_says_so(store: CountingStore, tmp_path: Path, published: Published) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheUnwritable, match="uid"):
+        fetch("demo-whisper", store, NodeCache(tmp_path / "file" / "cache"))
+
+
+def test_time_limit(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    slow = NodeCache(cache.root, lambda step: time.sleep(0.05) if step == "locked" else None)
+    with pytest.raises(FetchTimeout, match="ran out of time"):
+        fetch("demo-whisper", store, slow, FetchOptions(timeout_s=0.01))
+    assert not list((cache.root / "staging").iterdir())
+
+
+def test_link_takes_the_stores_files_and_still_checks_them(
+    store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    origin = blob_of(store, published, "config.json")
+    _flip_first(origin)
+    with pytest.raises(CorruptBlob):
+        fetch("demo-whisper", store, cache, FetchOptions(link=True))
+    _flip_first(origin)
+    snapshot = fetch("demo-whisper", store, cache, FetchOptions(link=True))
+    assert (snapshot.path / "model.bin").samefile(blob_of(store, published, "model.bin"))
+    assert snapshot.fetched_bytes == 0
+
+
+def _flip_first(blob: Path) -> None:
+    data = blob.read_bytes()
+    blob.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+def test_progress_ends_at_the_size(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    told: list[tuple[int, int]] = []
+    fetch("demo-whisper", store, cache, FetchOptions(progress=lambda done, total: told.append((done, total))))
+    assert told[-1] == (published.manifest.size, published.manifest.size)
+    assert told == sorted(told)
+
+
+def test_read_only_cache_serves_what_it_has(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    snapshot = fetch("demo-whisper", store, cache)
+    shutil.rmtree(cache.root / "locks")
+    shutil.rmtree(cache.root / "staging")
+    assert fetch("demo-whisper@v1", store, cache).path == snapshot.path
+    assert not (cache.root / "locks").exists()
+
+
+def test_old_debris_is_swept_and_live_work_is_not(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    foreign = write_model(cache.root / "staging" / "foreign", {"owner.json": b"{}", "part": b"x"})
+    old = write_model(cache.root / "staging" / "old", {"part": b"x"})
+    for path in (old / "part", old):
+        os.utime(path, (1, 1))
+    fetch("demo-whisper", store, cache)
+    assert foreign.is_dir()
+    assert not old.exists()
