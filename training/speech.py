@@ -7,10 +7,11 @@ import ctypes.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
+from scipy.signal import firwin, resample_poly
 
 SAMPLE_RATE = 16_000
 LANGUAGES = ("en-us", "en-gb-x-rp")
@@ -97,6 +98,7 @@ class Synthesizer:
 
     def __init__(self) -> None:
         self._library, self._rate = _load_espeak()
+        self._lowpass = _lowpass(self._rate)
         self._audio: list[NDArray[np.int16]] = []
         self._events: list[_RawEvent] = []
         self._callback = _Callback(self._receive)  # must live as long as the library may call it
@@ -110,7 +112,7 @@ class Synthesizer:
         data = text.encode()
         self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
         native = np.concatenate(self._audio).astype(np.float32) / 32768
-        samples = resample_poly(native, SAMPLE_RATE, self._rate).astype(np.float32)
+        samples = resample_poly(native, SAMPLE_RATE, self._rate, window=self._lowpass).astype(np.float32)
         phones = _phones(self._events, self._rate)
         return Utterance(samples, _words(text, self._events, phones, self._rate), phones)
 
@@ -132,6 +134,13 @@ class Synthesizer:
             self._events.append((event.type, event.sample, event.text_position, event.length, phone))
             i += 1
         return 0
+
+
+def _lowpass(rate: int) -> NDArray[np.float32]:
+    """The filter that resample_poly would design anew in every call."""
+    up, down = (value // gcd(SAMPLE_RATE, rate) for value in (SAMPLE_RATE, rate))
+    longest = max(up, down)
+    return firwin(20 * longest + 1, 1 / longest, window=("kaiser", 5.0)).astype(np.float32)
 
 
 def _load_espeak() -> tuple[ctypes.CDLL, int]:
@@ -164,14 +173,20 @@ def _phones(events: Sequence[_RawEvent], rate: int) -> list[TimedPhone]:
 
 
 def _words(text: str, events: Sequence[_RawEvent], phones: Sequence[TimedPhone], rate: int) -> list[TimedWord]:
-    """The words; each lasts from its first phoneme to its last. Events with nothing said or written are dropped."""
+    """The words; each lasts from its first phoneme to its last. Events with nothing said are dropped."""
     marks = [(sample / rate, position - 1) for kind, sample, position, _, _ in events if kind == _WORD]
-    limits = [*marks[1:], (float("inf"), len(text))]
-    words = []
-    for (start, first), (limit, last) in zip(marks, limits, strict=True):
-        own = [phone for phone in phones if start <= phone.start < limit]
-        words += _share_out(text[first:last].split(), own)
-    return words
+    limits = [start for start, _ in marks[1:]] + [float("inf")]
+    spoken = [[p for p in phones if a[0] <= p.start < b] for a, b in zip(marks, limits, strict=True)]
+    said = [(_word_start(text, first), own) for (_, first), own in zip(marks, spoken, strict=True) if own]
+    ends = [first for first, _ in said[1:]] + [len(text)]
+    groups = (_share_out(text[first:end].split(), own) for (first, own), end in zip(said, ends, strict=True))
+    return [word for group in groups for word in group]
+
+
+def _word_start(text: str, position: int) -> int:
+    """Where the event's word starts: espeak is at times ("had some") one letter into the word before it."""
+    inside = position > 0 and not text[position - 1].isspace()
+    return text.find(" ", position) + 1 if inside else position
 
 
 def _share_out(texts: list[str], phones: list[TimedPhone]) -> list[TimedWord]:
