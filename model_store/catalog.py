@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from model_store.errors import CatalogError
+from model_store.errors import CatalogError, ModelStoreError
 from model_store.manifest import check_path
 from model_store.publish import Extra, ModelInfo
 from model_store.references import check_name, check_tag
@@ -83,6 +83,8 @@ class Catalog:
             entries = _Document.model_validate(document).models
         except ValidationError as error:
             raise _explain(path, error) from None
+        except ModelStoreError as error:
+            raise CatalogError(f"{path}: {error.problem}", error.mend) from None
         return cls(entries, path.resolve().parent.parent, path)
 
     def select(self, pattern: str) -> list[str]:

@@ -69,8 +69,9 @@ def publish(
     """
     check_name(name)
     check_tag(revision)
-    collected = source.collect()
+    # Extras first: they are small and near, and may be missing; the model may be gigabytes away.
     further = [(part.at, part.source.collect()) for part in extra]
+    collected = source.collect()
     files = _merged(collected, further)
     fresh = _manifest(name, revision, info, collected, further, files)
     manifest = _already_there(fresh, store) or fresh

@@ -1,14 +1,19 @@
 """Fetching: warm, cold, damaged, interrupted, crowded."""
 
+import hashlib
+import multiprocessing
 import os
 import shutil
 import signal
 import stat
+import sys
 import time
+from collections.abc import Callable
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
-from store_helpers import FILES, CountingStore, blob_of, content, in_child, publish_directory, write_model
+from store_helpers import FILES, CountingStore, blob_of, content, publish_directory, write_model
 
 from model_store import (
     CacheFull,
@@ -28,17 +33,19 @@ from model_store import (
     verify,
 )
 
-FETCH = """
-import sys
-from store_helpers import CountingStore
-from model_store import NodeCache, fetch
-store, cache, step, act = sys.argv[1:5]
-import os, time
-def hook(now):
-    if now == step and act == "die": os.kill(os.getpid(), 9)
-    if now == step and act == "slow": time.sleep(0.02)
-print(fetch("demo-whisper", CountingStore(store), NodeCache(cache, hook)).path)
-"""
+FORK = multiprocessing.get_context("fork")
+
+
+def fetch_in_child(store: CountingStore, cache: NodeCache, step: str, act: Callable[[], object]) -> ForkProcess:
+    """Fetch in another process, which does `act` at each `step`; its exit code is 0 if it got the right files."""
+
+    def run() -> None:
+        root = NodeCache(cache.root, lambda now: act() if now == step else None)
+        sys.exit(content(fetch("demo-whisper", store, root).path) != FILES)
+
+    child = FORK.Process(target=run)
+    child.start()
+    return child
 
 
 def test_cold_fetch_gives_the_files_readable_by_all(
@@ -116,8 +123,6 @@ def test_ref_to_a_missing_manifest(store: CountingStore, cache: NodeCache, publi
 
 
 def test_manifest_with_a_way_out_writes_nothing(store: CountingStore, cache: NodeCache, published: Published) -> None:
-    import hashlib
-
     raw = published.manifest.canonical().replace(b"config.json", b"../../x.jsn")
     digest = hashlib.sha256(raw).hexdigest()
     (store.root / "manifests" / f"{digest}.json").write_bytes(raw)
@@ -142,7 +147,9 @@ def _lengthen(blob: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_flip, _truncate, _lengthen])
-def test_damage_in_the_store_is_refused(spoil, store: CountingStore, cache: NodeCache, published: Published) -> None:  # type: ignore[no-untyped-def]
+def test_damage_in_the_store_is_refused(
+    spoil: Callable[[Path], None], store: CountingStore, cache: NodeCache, published: Published
+) -> None:
     spoil(blob_of(store, published, "model.bin"))
     with pytest.raises(CorruptBlob, match=r"model\.bin of demo-whisper@v1.*model-store publish demo-whisper") as caught:
         fetch("demo-whisper", store, cache)
@@ -159,8 +166,8 @@ def test_missing_blob_is_named(store: CountingStore, cache: NodeCache, published
 
 
 @pytest.mark.parametrize("spoil", [_truncate, _lengthen, Path.unlink])
-def test_wrong_size_in_the_cache_is_mended_by_the_next_fetch(  # type: ignore[no-untyped-def]
-    spoil, store: CountingStore, cache: NodeCache, published: Published
+def test_wrong_size_in_the_cache_is_mended_by_the_next_fetch(
+    spoil: Callable[[Path], None], store: CountingStore, cache: NodeCache, published: Published
 ) -> None:
     model = fetch("demo-whisper", store, cache).path / "model.bin"
     model.chmod(0o644)
@@ -197,8 +204,9 @@ def test_mending_leaves_open_files_readable(store: CountingStore, cache: NodeCac
 def test_killed_fetch_is_never_believed_and_is_taken_over(
     step: str, store: CountingStore, cache: NodeCache, published: Published
 ) -> None:
-    child = in_child(FETCH, store.root, cache.root, step, "die")
-    assert child.wait() == -signal.SIGKILL
+    child = fetch_in_child(store, cache, step, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    child.join(30)
+    assert child.exitcode == -signal.SIGKILL
     assert cache.lookup(published.digest) is None
     snapshot = fetch("demo-whisper", store, cache, FetchOptions(lock_timeout_s=5))
     assert content(snapshot.path) == FILES
@@ -210,9 +218,10 @@ def test_killed_fetch_is_never_believed_and_is_taken_over(
 
 
 def test_eight_processes_read_each_blob_once(store: CountingStore, cache: NodeCache, published: Published) -> None:
-    children = [in_child(FETCH, store.root, cache.root, "chunk", "slow") for _ in range(8)]
-    outputs = [child.communicate(timeout=60) for child in children]
-    assert {out.strip() for out, _ in outputs} == {str(cache.snapshot_path(published.digest))}, outputs
+    children = [fetch_in_child(store, cache, "chunk", lambda: time.sleep(0.05)) for _ in range(8)]
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0] * 8
     assert sorted(store.reads()) == sorted(file.sha256 for file in published.manifest.files)
 
 
@@ -225,9 +234,7 @@ def test_lock_held_past_its_deadline_is_gone_around(
     assert content(snapshot.path) == FILES
 
 
-def test_without_locks_all_succeed(
-    store: CountingStore, cache: NodeCache, published: Published, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_locks_all_succeed(store: CountingStore, cache: NodeCache, published: Published) -> None:
     """Two fetches that do not see each other: the later one meets the other's finished snapshot."""
     steps: list[str] = []
 
