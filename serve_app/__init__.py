@@ -1,0 +1,1 @@
+"""rayscribe's Ray Serve applications: presets of transcription, alignment and diarization, and the gateway."""

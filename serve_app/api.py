@@ -1,0 +1,108 @@
+"""The HTTP API over presets, as an ASGI app; knows neither Ray nor any model."""
+
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Form, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+from serve_app.body_limit import BodyLimit
+from serve_app.config import LimitArgs
+from serve_app.errors import EmptyAudio, UnknownPreset
+from serve_app.formats import FORMATS
+from serve_app.presets import Presets
+from serve_app.problems import install_handlers
+from serve_app.schemas import TranscriptionForm
+from serve_app.transcript import Transcript
+
+TITLE = "rayscribe"
+CREATED = 1_767_225_600
+"""OpenAI's model objects carry a creation time; presets have none, so it is the same for all."""
+
+
+def create_api(presets: Presets, limits: LimitArgs, preset: str | None = None) -> FastAPI:
+    """Build the API over all presets, or over one alone (`preset`), under whatever path it is mounted."""
+    app = FastAPI(title=f"{TITLE}: {preset}" if preset else TITLE, docs_url=None, redoc_url=None)
+    app.add_middleware(BodyLimit, most_bytes=int(limits.max_upload_mb * 1_000_000))
+    install_handlers(app)
+    _add_transcriptions(app, presets)
+    _add_models(app, presets)
+    _add_health(app, presets)
+    _add_docs(app)
+    return app
+
+
+def _add_transcriptions(app: FastAPI, presets: Presets) -> None:
+    @app.post("/v1/audio/transcriptions", tags=["audio"], response_model=None)
+    async def transcribe(form: Annotated[TranscriptionForm, Form(media_type="multipart/form-data")]) -> Response:
+        """Transcribe an audio or video file."""
+        preset = presets.resolve(form.model)
+        options = form.options()
+        upload = await form.file.read()
+        if not upload:
+            raise EmptyAudio("the uploaded file is empty (0 bytes)", "file")
+        transcript = await presets.transcribe(preset, upload, options)
+        return _answer(transcript, form)
+
+
+def _answer(transcript: Transcript, form: TranscriptionForm) -> Response:
+    body = FORMATS[form.response_format](transcript, form.timestamp_granularities or ("segment",))
+    timing = ", ".join(f"{part};dur={seconds * 1000:.1f}" for part, seconds in transcript.timings.items())
+    headers = {"Server-Timing": timing}
+    return PlainTextResponse(body, headers=headers) if isinstance(body, str) else JSONResponse(body, headers=headers)
+
+
+def _add_models(app: FastAPI, presets: Presets) -> None:
+    def model(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": CREATED, "owned_by": TITLE}
+
+    @app.get("/v1/models", tags=["models"])
+    async def models() -> dict[str, Any]:
+        """List the presets."""
+        return {"object": "list", "data": [model(name) for name in presets.names]}
+
+    @app.get("/v1/models/{name}", tags=["models"])
+    async def one_model(name: str) -> dict[str, Any]:
+        """Return one preset."""
+        if name not in presets.names:
+            raise UnknownPreset(f"no preset is named '{name}'; there are: {', '.join(presets.names)}", "model")
+        return model(name)
+
+
+def _add_health(app: FastAPI, presets: Presets) -> None:
+    @app.get("/health", tags=["health"])
+    async def health() -> dict[str, str]:
+        """Live: this process answers."""
+        return {"status": "ok"}
+
+    @app.get("/ready", tags=["health"])
+    async def ready() -> JSONResponse:
+        """Ready: every stage of every awake preset has loaded its model; 503 until then."""
+        states = await presets.status()
+        waiting = any(status.state not in ("ready", "asleep") for status in states.values())
+        detail = {name: {"state": status.state, "message": status.message} for name, status in states.items()}
+        return JSONResponse({"ready": not waiting, "presets": detail}, status_code=503 if waiting else 200)
+
+
+def _add_docs(app: FastAPI) -> None:
+    """Serve the API's page from files of this installation: it works with no way out."""
+    assets = files("swagger_ui_bundle") / "vendor"
+    newest = max(path.name for path in assets.iterdir() if path.name.startswith("swagger-ui"))
+    app.mount("/docs/assets", StaticFiles(directory=str(assets / newest)))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        root = request.scope.get("root_path", "").rstrip("/")
+        return get_swagger_ui_html(
+            openapi_url=f"{root}/openapi.json",
+            title=app.title,
+            swagger_js_url=f"{root}/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}/docs/assets/swagger-ui.css",
+            swagger_favicon_url=f"{root}/docs/assets/favicon-32x32.png",
+        )
+
+    @app.get("/", include_in_schema=False)
+    async def home(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/docs")

@@ -1,0 +1,115 @@
+"""The `args` of the Serve applications: what a preset is made of, and what the gateway offers.
+
+No `from __future__ import annotations` here or in `app.py`: Serve reads the builders' annotations as they are.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from serve_app.strict import Strict
+
+Device = Literal["cpu", "cuda", "auto"]
+
+
+class StoreArgs(Strict):
+    """Where snapshots are published, and this machine's own copy of those in use.
+
+    Relative paths start at the directory in which `serve run` was called.
+    """
+
+    url: str = Field(default_factory=lambda: os.environ.get("RAYSCRIBE_STORE", ".rayscribe/store"))
+    cache: str = Field(default_factory=lambda: os.environ.get("RAYSCRIBE_CACHE", ".rayscribe/cache"))
+
+    def resolved(self) -> "StoreArgs":
+        """Return the same places with absolute paths, so that every replica means the same ones."""
+        url = self.url if "://" in self.url else str(Path(self.url).expanduser().resolve())
+        return StoreArgs(url=url, cache=str(Path(self.cache).expanduser().resolve()))
+
+
+class TranscriptionArgs(Strict):
+    """The transcription stage: a Whisper snapshot in CTranslate2 format, `name@revision`."""
+
+    model: str
+    device: Device = "auto"
+    compute_type: str = "default"
+    threads: int = Field(default=0, ge=0, description="CPU threads of one replica; 0: as many as Ray gave it")
+    batch_size: int = Field(default=8, ge=1, le=256, description="windows decoded together at most")
+    beam_size: int = Field(default=5, ge=1, le=16)
+
+
+class AlignmentArgs(Strict):
+    """The alignment stage: a wav2vec2 CTC snapshot per language, or another application's Alignment (`app`)."""
+
+    app: str | None = None
+    models: dict[str, str] = Field(default_factory=dict, description="language code → name@revision")
+    device: Device = "auto"
+    threads: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _own_or_borrowed(self) -> Self:
+        if bool(self.app) == bool(self.models):
+            raise ValueError("alignment needs either 'models' (language → snapshot) or 'app' (whose stage to borrow)")
+        return self
+
+
+class DiarizationArgs(Strict):
+    """The diarization stage: a pyannote pipeline snapshot, or another application's Diarization (`app`)."""
+
+    app: str | None = None
+    model: str | None = None
+    device: Device = "auto"
+    threads: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _own_or_borrowed(self) -> Self:
+        if bool(self.app) == bool(self.model):
+            raise ValueError("diarization needs either 'model' (a snapshot) or 'app' (whose stage to borrow)")
+        return self
+
+
+class VadArgs(Strict):
+    """How speech is found and cut into windows (silero)."""
+
+    threshold: float = Field(default=0.5, gt=0, lt=1, description="probability above which a frame is speech")
+    min_silence_ms: int = Field(default=300, ge=0, description="a shorter silence does not end a stretch of speech")
+    min_speech_ms: int = Field(default=100, ge=0, description="a shorter stretch is no speech")
+    pad_ms: int = Field(default=200, ge=0, description="kept on both sides of a stretch")
+    window_s: float = Field(default=30.0, ge=1, le=30, description="longest window")
+
+
+class LimitArgs(Strict):
+    """What one request may ask for."""
+
+    max_upload_mb: float = Field(default=1024, gt=0)
+    max_duration_s: float = Field(default=4 * 3600, gt=0)
+    windows_in_flight: int = Field(default=32, ge=1, description="windows of one request that are under way at once")
+
+
+class PresetArgs(Strict):
+    """One preset: its stages with their models and options. A stage left out is not offered."""
+
+    preset: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    transcription: TranscriptionArgs
+    alignment: AlignmentArgs | None = None
+    diarization: DiarizationArgs | None = None
+    store: StoreArgs = Field(default_factory=StoreArgs)
+    vad: VadArgs = Field(default_factory=VadArgs)
+    limits: LimitArgs = Field(default_factory=LimitArgs)
+
+
+class GatewayArgs(Strict):
+    """The gateway: the presets it offers, each an application of that name, and other names they answer to."""
+
+    presets: list[str] = Field(min_length=1)
+    aliases: dict[str, str] = Field(default_factory=dict, description="a name on the wire → a preset")
+    limits: LimitArgs = Field(default_factory=LimitArgs)
+
+    @model_validator(mode="after")
+    def _aliases_name_presets(self) -> Self:
+        for alias, preset in self.aliases.items():
+            if preset not in self.presets:
+                raise ValueError(f"alias '{alias}' names '{preset}', which is none of the presets {self.presets}")
+        return self

@@ -1,0 +1,109 @@
+"""Every error a client can meet, as one tree; each class carries its HTTP status and OpenAI error code.
+
+RayscribeError
+├── BadRequest (400)
+│   ├── UnsupportedOption
+│   └── BadAudio
+│       ├── EmptyAudio
+│       ├── NotAudio
+│       ├── NoAudioStream
+│       └── AudioTooLong
+├── UnknownPreset (404)
+├── UploadTooLarge (413)
+├── PresetUnavailable (503)
+│   └── StageLost
+└── StageFailed (500)
+
+The arguments are positional, so that an error survives pickling between replicas.
+"""
+
+
+class RayscribeError(Exception):
+    """Base of all errors that are answered to a client: `message`, and the request parameter at fault, if any."""
+
+    status = 500
+    code = "internal_error"
+    type = "server_error"
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message, param)
+        self.message = message
+        self.param = param
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class BadRequest(RayscribeError):
+    """The request cannot be answered as it stands."""
+
+    status = 400
+    code = "invalid_request"
+    type = "invalid_request_error"
+
+
+class UnsupportedOption(BadRequest):
+    """A documented option that this preset does not honour: refused, never ignored."""
+
+    code = "unsupported_option"
+
+
+class BadAudio(BadRequest):
+    """The upload cannot be heard."""
+
+    code = "invalid_audio"
+
+
+class EmptyAudio(BadAudio):
+    """The upload holds no bytes, or its audio stream no samples."""
+
+    code = "empty_audio"
+
+
+class NotAudio(BadAudio):
+    """The upload is no container or codec that FFmpeg reads."""
+
+
+class NoAudioStream(BadAudio):
+    """A readable file without an audio stream: a silent video, or a picture."""
+
+    code = "no_audio_stream"
+
+
+class AudioTooLong(BadAudio):
+    """The audio runs longer than the preset's `limits.max_duration_s`."""
+
+    code = "audio_too_long"
+
+
+class UnknownPreset(BadRequest):
+    """The `model` field names no preset and no alias."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class UploadTooLarge(BadRequest):
+    """The body is larger than `limits.max_upload_mb`."""
+
+    status = 413
+    code = "file_too_large"
+
+
+class PresetUnavailable(RayscribeError):
+    """The preset exists, but cannot answer now: asleep for too long, unhealthy, or its queue is full."""
+
+    status = 503
+    code = "preset_unavailable"
+
+
+class StageLost(PresetUnavailable):
+    """A stage's replica died while it held the work; the work is pure and can be sent again."""
+
+    code = "stage_lost"
+
+
+class StageFailed(RayscribeError):
+    """A stage raised something that is nobody's request's fault."""
+
+    code = "stage_failed"

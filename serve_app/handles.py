@@ -1,0 +1,143 @@
+"""Deployment handles behind the plain protocols: the stages as a pipeline sees them, the presets as the API does.
+
+Ray's own exceptions end here: a dead replica becomes `StageLost`, which the pipeline answers by sending again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import ray
+from ray import serve
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+
+from serve_app.config import PresetArgs
+from serve_app.errors import PresetUnavailable, RayscribeError, StageFailed, StageLost, UnknownPreset
+from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
+from serve_app.presets import PresetStatus
+from serve_app.stages import Audio, WindowText
+from serve_app.strict import did_you_mean
+from serve_app.transcript import Segment, SpeakerTurn, Transcript
+from serve_app.windows import Window
+
+HOSTED_MODELS = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+"""OpenAI's own names, which unchanged clients send; under a preset's own path they mean that preset."""
+
+Value = TypeVar("Value")
+
+
+async def answer(response: Awaitable[Value], what: str) -> Value:
+    """Await a handle's response and raise our errors for Ray's."""
+    try:
+        return await response
+    except RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, RayscribeError):
+            raise cause from error
+        raise StageFailed(f"{what} failed: {type(cause).__name__}: {cause}") from error
+    except (RayActorError, ReplicaUnavailableError, ObjectLostError) as error:
+        raise StageLost(f"{what} lost its replica in mid-work; try again") from error
+    except BackPressureError as error:
+        raise PresetUnavailable(f"{what} has too much waiting; try again later") from error
+    except DeploymentUnavailableError as error:
+        raise PresetUnavailable(f"{what} failed to start; see `serve status`") from error
+
+
+class RayStages:
+    """The stages of one preset: its own by bound handles, borrowed ones by the name of their application."""
+
+    def __init__(self, args: PresetArgs, own: dict[str, Any]) -> None:
+        self._preset = args.preset
+        self._transcription = own["transcription"]
+        self._alignment = own.get("alignment") or _borrowed("Alignment", args.alignment)
+        self._diarization = own.get("diarization") or _borrowed("Diarization", args.diarization)
+        self.has_alignment = self._alignment is not None
+        self.has_diarization = self._diarization is not None
+
+    def wake(self) -> None:
+        """Call every stage once, so that sleeping ones start side by side, not one behind another."""
+        for stage in filter(None, (self._transcription, self._alignment, self._diarization)):
+            stage.wake.remote()
+
+    def share(self, audio: Audio) -> object:
+        """Put the audio into the object store once; stages read it there without a copy."""
+        return ray.put(audio)
+
+    async def transcribe(self, shared: object, window: Window, options: DecodeOptions) -> WindowText:
+        """Decode one window."""
+        response = self._transcription.transcribe.remote(shared, window, options)
+        text: WindowText = await answer(response, f"transcription of preset '{self._preset}'")
+        return text
+
+    async def align(self, shared: object, window: Window, text: WindowText) -> Sequence[Segment] | None:
+        """Place a window's words in time."""
+        response = self._alignment.align.remote(shared, window, text)
+        segments: Sequence[Segment] | None = await answer(response, f"alignment of preset '{self._preset}'")
+        return segments
+
+    async def diarize(self, shared: object, options: SpeakerOptions) -> Sequence[SpeakerTurn]:
+        """Find who speaks when."""
+        response = self._diarization.diarize.remote(shared, options)
+        turns: Sequence[SpeakerTurn] = await answer(response, f"diarization of preset '{self._preset}'")
+        return turns
+
+
+def _borrowed(deployment: str, args: Any) -> Any:
+    return serve.get_deployment_handle(deployment, app_name=args.app) if args and args.app else None
+
+
+class RayPresets:
+    """Presets as applications of the same name, reached by their handles."""
+
+    def __init__(self, names: Sequence[str], aliases: dict[str, str]) -> None:
+        self.names = list(names)
+        self._aliases = aliases
+        self._local: Callable[[bytes, RequestOptions], Awaitable[Transcript]] | None = None
+
+    @classmethod
+    def of_one(
+        cls, args: PresetArgs, transcribe: Callable[[bytes, RequestOptions], Awaitable[Transcript]]
+    ) -> "RayPresets":
+        """Return the one preset of its own ingress, called in place; OpenAI's model names mean it too."""
+        presets = cls([args.preset], dict.fromkeys(HOSTED_MODELS, args.preset))
+        presets._local = transcribe
+        return presets
+
+    def resolve(self, model: str | None) -> str:
+        """Return the preset of a `model` field; without one, the only preset there is."""
+        if model is None and len(self.names) == 1:
+            return self.names[0]
+        preset = self._aliases.get(model or "", model or "")
+        if preset not in self.names:
+            known = [*self.names, *self._aliases]
+            raise UnknownPreset(f"no preset is named '{model}'{did_you_mean(str(model), known)}", "model")
+        return preset
+
+    async def transcribe(self, preset: str, upload: bytes, options: RequestOptions) -> Transcript:
+        """Transcribe one uploaded file."""
+        if self._local is not None:
+            return await self._local(upload, options)
+        transcript: Transcript = await answer(
+            serve.get_app_handle(preset).transcribe.remote(upload, options), f"preset '{preset}'"
+        )
+        return transcript
+
+    async def status(self) -> dict[str, PresetStatus]:
+        """Ask Serve's controller for the replicas of every preset."""
+        applications = (await asyncio.to_thread(serve.status)).applications
+        return {name: _status(applications.get(name)) for name in self.names}
+
+
+def _status(application: Any) -> PresetStatus:
+    if application is None:
+        return PresetStatus("unhealthy", "no such application is deployed")
+    if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+        return PresetStatus("unhealthy", application.message)
+    running = {name: stage.replica_states.get("RUNNING", 0) for name, stage in application.deployments.items()}
+    if running and all(running.values()):
+        return PresetStatus("ready")
+    if application.status == "RUNNING" and not running.get("Pipeline"):
+        return PresetStatus("asleep")
+    waiting = [name for name, count in running.items() if not count]
+    return PresetStatus("starting", f"waiting for {', '.join(waiting) or 'replicas'}")

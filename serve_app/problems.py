@@ -1,0 +1,56 @@
+"""Errors on the wire, in OpenAI's one shape: `{"error": {"message", "type", "param", "code"}}`."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from serve_app.errors import BadRequest, RayscribeError
+
+logger = logging.getLogger("ray.serve.rayscribe")
+
+
+def problem(error: RayscribeError) -> JSONResponse:
+    """Write one error."""
+    body = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    headers = {"Retry-After": "5"} if error.status == 503 else {}
+    return JSONResponse({"error": body}, status_code=error.status, headers=headers)
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Answer every exception in the one shape."""
+
+    @app.exception_handler(RayscribeError)
+    async def ours(request: Request, error: RayscribeError) -> JSONResponse:
+        return problem(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem(_first_problem(error))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        known = BadRequest(str(error.detail))
+        known.status = error.status_code
+        known.code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, known.code)
+        return problem(known)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        logger.error("unforeseen error on %s %s", request.method, request.url.path, exc_info=error)
+        return problem(RayscribeError("an internal error; the service's log has the details"))
+
+
+def _first_problem(error: RequestValidationError) -> BadRequest:
+    first: dict[str, Any] = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part != "body"]
+    if first["type"] == "unknown_key":
+        return BadRequest(first["ctx"]["message"], first["ctx"]["key"])
+    param = place[0].removesuffix("[]") if place else None
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "missing":
+        message = "this field is required"
+    return BadRequest(f"'{param}': {message}" if param else message, param)

@@ -1,0 +1,54 @@
+"""What the pipeline asks of its three stages, and what they answer; the pipeline knows no more of them than this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.options import DecodeOptions, SpeakerOptions
+from serve_app.transcript import Segment, SpeakerTurn
+from serve_app.windows import Window
+
+Audio = NDArray[np.float32]
+"""Mono samples at 16 kHz in -1…1, shape (samples,); read-only where it comes from the object store."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowText:
+    """What was decoded from one window.
+
+    `token_ends[i]` is the length of the text after token i, so that the tokens of any part of the text can be found;
+    `queue_s` is how long the window waited for its batch, `model_s` how long the batch took.
+    """
+
+    text: str
+    language: str
+    tokens: tuple[int, ...] = ()
+    token_ends: tuple[int, ...] = ()
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+    queue_s: float = 0.0
+    model_s: float = 0.0
+
+
+class Stages(Protocol):
+    """The stages of one preset. `Shared` audio is whatever `share` returned: an array, or a reference to one."""
+
+    has_alignment: bool
+    has_diarization: bool
+
+    def share(self, audio: Audio) -> object:
+        """Put the audio where every stage can read it."""
+
+    async def transcribe(self, shared: object, window: Window, options: DecodeOptions) -> WindowText:
+        """Decode one window."""
+
+    async def align(self, shared: object, window: Window, text: WindowText) -> Sequence[Segment] | None:
+        """Place a window's words in time (seconds of the file); None when the language has no aligner."""
+
+    async def diarize(self, shared: object, options: SpeakerOptions) -> Sequence[SpeakerTurn]:
+        """Find who speaks when, over the whole file."""

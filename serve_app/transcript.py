@@ -1,0 +1,70 @@
+"""What was said, when, and by whom. All times are seconds from the start of the file."""
+
+from dataclasses import dataclass, field
+
+UNSPACED_LANGUAGES = frozenset({"ja", "zh", "yue", "th", "lo", "my", "km"})
+"""Languages written without spaces between words: their segments are joined without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word; `start` and `end` are None where the aligner could not place it, `score` is its confidence in 0-1."""
+
+    text: str
+    start: float | None
+    end: float | None
+    score: float | None = None
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A sentence, or what one window held; the decoder's figures are those of the window that it came from.
+
+    `avg_logprob` is the mean log-probability per token, `compression_ratio` the text's bytes over its zlib bytes,
+    `no_speech_prob` the probability of the no-speech token, `seek` the window's first 10 ms frame.
+    """
+
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...] = ()
+    speaker: str | None = None
+    seek: int = 0
+    tokens: tuple[int, ...] = ()
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerTurn:
+    """A stretch in which one speaker is heard; turns of different speakers may overlap."""
+
+    start: float
+    end: float
+    speaker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The result for one file. `timings` are seconds per part of the work, `warnings` what was left undone and why."""
+
+    language: str
+    duration: float
+    segments: tuple[Segment, ...] = ()
+    turns: tuple[SpeakerTurn, ...] = ()
+    warnings: tuple[str, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The whole text on one line."""
+        separator = "" if self.language in UNSPACED_LANGUAGES else " "
+        return separator.join(text for segment in self.segments if (text := segment.text.strip()))
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All words in order."""
+        return tuple(word for segment in self.segments for word in segment.words)
