@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from model_store.errors import ManifestError
+from model_store.errors import CacheError, ManifestError
 from model_store.files import fsync_directory, make_directory, write_atomically
 from model_store.manifest import Manifest, read_manifest
 from model_store.references import is_digest
@@ -70,6 +70,8 @@ class NodeCache:
             # Files that a replica has open stay readable: only names move.
             with suppress(FileNotFoundError):
                 os.rename(target, stage / f"replaced-{attempt}")
+        else:
+            raise CacheError(f"Another process keeps damaging {target}.", "Stop it, then fetch again.")
         fsync_directory(target.parent)
 
     def mark(self, manifest: Manifest) -> None:

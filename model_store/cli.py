@@ -10,7 +10,7 @@ import typer
 from model_store.cache import NodeCache
 from model_store.catalog import DEFAULT_CATALOG, Catalog, Entry
 from model_store.console import human_size, print_error, print_json, print_table, progress_bar
-from model_store.errors import ModelStoreError, UsageError
+from model_store.errors import ManifestError, ModelStoreError, NotPublished, UsageError
 from model_store.fetch import FetchOptions, Snapshot, fetch, not_published
 from model_store.manifest import Manifest
 from model_store.publish import ModelInfo, Published, publish
@@ -140,23 +140,32 @@ def _published(done: Published) -> dict[str, Any]:
 def list_command(store: StoreOption = STORE, as_json: JsonOption = False) -> None:
     """List what the store holds."""
     place = open_store(store)
-    refs = [(ref, place.read_manifest(ref.digest)) for ref in place.list_refs()]
+    refs = [(ref, _manifest_or_none(place, ref.digest)) for ref in place.list_refs()]
     if as_json:
-        print_json([{"tag": ref.tag, **_summary(manifest)} for ref, manifest in refs])
+        print_json([{"name": ref.name, "tag": ref.tag, "digest": ref.digest, **_summary(m)} for ref, m in refs])
         return
-    rows = [
-        [f"{ref.name}@{ref.tag}", f"sha256:{ref.digest[:12]}", human_size(m.size), m.kind, m.compute_type, m.licence]
-        for ref, m in refs
-    ]
+    rows = [[f"{ref.name}@{ref.tag}", f"sha256:{ref.digest[:12]}", *_cells(manifest)] for ref, manifest in refs]
     print_table(["MODEL", "DIGEST", "SIZE", "KIND", "COMPUTE", "LICENCE"], rows)
 
 
-def _summary(manifest: Manifest) -> dict[str, Any]:
-    return {
-        "digest": manifest.digest,
-        "bytes": manifest.size,
-        **manifest.model_dump(mode="json", exclude={"files", "schema_version"}),
-    }
+def _manifest_or_none(store: Store, digest: str) -> Manifest | None:
+    """One manifest that is missing or damaged must not hide the others."""
+    try:
+        return store.read_manifest(digest)
+    except (ManifestError, NotPublished):
+        return None
+
+
+def _cells(manifest: Manifest | None) -> list[str]:
+    if manifest is None:
+        return ["-", "damaged: model-store verify", "", ""]
+    return [human_size(manifest.size), manifest.kind, manifest.compute_type, manifest.licence]
+
+
+def _summary(manifest: Manifest | None) -> dict[str, Any]:
+    if manifest is None:
+        return {"damaged": True}
+    return {"bytes": manifest.size, **manifest.model_dump(mode="json", exclude={"files", "schema_version"})}
 
 
 @app.command()
@@ -170,7 +179,7 @@ def show(name: str, store: StoreOption = STORE, as_json: JsonOption = False) -> 
     if as_json:
         print_json({"digest": digest, **manifest.model_dump(mode="json")})
         return
-    for key, value in _summary(manifest).items():
+    for key, value in {"digest": digest, **_summary(manifest)}.items():
         if value not in ("", [], {}, None):
             print(f"{key + ':':14} {value}")
     print_table(["FILE", "BYTES", "SHA256"], [[file.path, str(file.size), file.sha256] for file in manifest.files])

@@ -70,14 +70,19 @@ def fetch(name: str, store: Store, cache: NodeCache, options: FetchOptions | Non
     options = options or FetchOptions()
     started = time.perf_counter()
     reference = Reference.parse(name)
-    digest = resolve(reference, store, cache)
+    digest, told = resolve(reference, store, cache)
     resolved = time.perf_counter()
     manifest = cache.lookup(digest, deep=options.deep)
     verify_s = time.perf_counter() - resolved
     if manifest is not None:
         timings = Timings(resolved - started, 0.0, verify_s)
-        return Snapshot(cache.snapshot_path(digest), manifest, digest, timings, "cache")
-    return _fetch_cold(reference, digest, store, cache, options, resolved - started)
+        snapshot = Snapshot(cache.snapshot_path(digest), manifest, digest, timings, "cache")
+    else:
+        snapshot = _fetch_cold(reference, digest, store, cache, options, resolved - started)
+    if told:
+        # Only now: an answer without its snapshot would be of no use when the store is away.
+        cache.remember_ref(reference.name, reference.tag, digest)
+    return snapshot
 
 
 def _fetch_cold(
@@ -112,18 +117,20 @@ def _read_manifest(reference: Reference, digest: str, store: Store) -> Manifest:
         ) from None
 
 
-def resolve(reference: Reference, store: Store, cache: NodeCache) -> str:
-    """The digest that a reference stands for; a digest asks nobody, the cache's last answer bridges an absent store."""
+def resolve(reference: Reference, store: Store, cache: NodeCache) -> tuple[str, bool]:
+    """The digest that a reference stands for, and whether the store told it.
+
+    A digest asks nobody; the cache's last answer bridges an absent store.
+    """
     if reference.digest is not None:
-        return reference.digest
+        return reference.digest, False
     try:
         digest = store.read_ref(reference.name, reference.tag)
     except StoreUnreachable as error:
-        return _last_known(reference, cache, error)
+        return _last_known(reference, cache, error), False
     if digest is None:
         raise not_published(reference, store)
-    cache.remember_ref(reference.name, reference.tag, digest)
-    return digest
+    return digest, True
 
 
 def _last_known(reference: Reference, cache: NodeCache, error: StoreUnreachable) -> str:

@@ -1,7 +1,6 @@
 """The store: the shared place that snapshots are published to."""
 
 import os
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from model_store.files import (
 )
 from model_store.manifest import Manifest, read_manifest
 from model_store.references import is_digest
+from model_store.staging import staging_directory, sweep
 
 
 @dataclass(frozen=True, order=True)
@@ -155,17 +155,13 @@ class DirectoryStore:
 
     def put_blob(self, digest: str, chunks: Iterable[bytes]) -> None:
         """Keep a blob, replacing one that is there; raises CorruptBlob if the bytes are others."""
-        with self._reaching():
-            staging = make_directory(self.root / "staging")
-            temporary = staging / uuid.uuid4().hex
-            try:
-                _write_hashed(temporary, digest, chunks)
-                target = self._blob(digest)
-                make_directory(target.parent)
-                os.replace(temporary, target)
-                fsync_directory(target.parent)
-            finally:
-                temporary.unlink(missing_ok=True)
+        target = self._blob(digest)
+        sweep(self.root / "staging")
+        with self._reaching(), staging_directory(self.root / "staging") as stage:
+            _write_hashed(stage / digest, digest, chunks)
+            make_directory(target.parent)
+            os.replace(stage / digest, target)
+            fsync_directory(target.parent)
 
     def local_path(self, digest: str) -> Path | None:
         """The blob as a file of this machine."""

@@ -38,13 +38,22 @@ def files_below(root: Path, patterns: tuple[str, ...], roots: tuple[Path, ...] =
     """All wanted regular files below `root`; links may lead to files below `root` or `roots`, nowhere else."""
     found = {}
     inside = [place.resolve() for place in (root, *roots)]
-    for directory, _, names in os.walk(root):
+    for directory, below, names in os.walk(root):
+        below[:] = [name for name in below if not name.startswith(".")]
+        _no_links(directory, below)
         for name in names:
             path = Path(directory, name)
             relative = path.relative_to(root).as_posix()
             if allowed(relative, patterns):
                 found[check_path(relative)] = _regular(path, inside)
     return dict(sorted(found.items()))
+
+
+def _no_links(directory: str, names: list[str]) -> None:
+    """A linked directory would be left out in silence."""
+    for name in names:
+        if Path(directory, name).is_symlink():
+            raise UnsafePath(f"{directory}/{name} is a link to a directory.", "Replace it by the directory itself.")
 
 
 def _regular(path: Path, inside: list[Path]) -> Path:

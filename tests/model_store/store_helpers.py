@@ -1,10 +1,9 @@
 """Small models and honest fakes for the model store's tests."""
 
-import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from model_store import DirectoryStore, ModelInfo, Published, publish
@@ -65,16 +64,3 @@ class CountingStore(DirectoryStore):
     def reads(self) -> list[str]:
         path = self.root / "reads"
         return path.read_text().split() if path.exists() else []
-
-
-class FullStore(DirectoryStore):
-    """A directory store on a disk that is full."""
-
-    def _blob(self, digest: str) -> Path:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def has_blob(self, digest: str, size: int) -> bool:
-        return False
-
-    def put_blob(self, digest: str, chunks: Iterable[bytes]) -> None:
-        super().put_blob(digest, chunks)

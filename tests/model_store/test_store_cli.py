@@ -1,5 +1,6 @@
 """The command line: one command per need, exit codes as --help says, JSON for programs."""
 
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from store_helpers import FILES, content, write_model
 
 from model_store.cli import main
+from model_store.console import progress_bar
 
 CATALOG = """
 models:
@@ -95,6 +97,19 @@ def test_list_and_show(cli: Cli) -> None:
     assert "model.bin" in cli.out
 
 
+def test_damaged_manifest_hides_no_other(cli: Cli) -> None:
+    digests = {one["name"]: one["digest"] for one in cli.json("publish", "demo-*")}
+    (cli.root / ".rayscribe/store/manifests" / f"{digests['demo-a']}.json").write_text("{}")
+    assert cli("list") == 0
+    assert cli.out.count("damaged") == 2
+    assert cli.json("list")[0] == {"name": "demo-a", "tag": "latest", "digest": digests["demo-a"], "damaged": True}
+    assert cli("show", "demo-a") == 4
+    assert cli("show", "demo-b") == 0
+    assert cli("verify") == 1
+    assert cli("publish", "demo-a") == 0
+    assert cli("verify") == 0
+
+
 def test_verify_finds_and_names_what_is_wrong(cli: Cli) -> None:
     cli("publish", "demo-a")
     assert cli("verify", "--deep") == 0
@@ -153,6 +168,25 @@ def test_errors_are_json_too(cli: Cli) -> None:
     error = json.loads(cli.out)
     assert (error["error"], error["published"]) == ("NotPublished", ["demo-a"])
     assert "model-store publish demo-q" in error["mend"]
+
+
+def test_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress_bar("demo-a", quiet=True) as progress:
+        progress(5_000_000, 10_000_000)
+    assert terminal.getvalue() == ""
+    with progress_bar("demo-a", quiet=False) as progress:
+        progress(5_000_000, 10_000_000)
+    assert "demo-a" in terminal.getvalue()
+    assert "5.0/10.0 MB" in terminal.getvalue()
+
+
+class Terminal(io.StringIO):
+    """Standard error that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_help_tells_exit_codes_and_imports_nothing_heavy() -> None:

@@ -3,12 +3,14 @@
 import hashlib
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import stat
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
@@ -107,6 +109,22 @@ def test_last_answer_bridges_an_absent_store(store: CountingStore, cache: NodeCa
     assert fetch("demo-whisper", absent, cache).digest == published.digest
 
 
+def test_failed_fetch_keeps_the_last_good_answer(
+    model: Path, store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    fetch("demo-whisper", store, cache)
+    (model / "config.json").write_bytes(b"{}")
+    blob_of(store, publish_directory(model, store), "config.json").unlink()
+    with pytest.raises(MissingBlob):
+        fetch("demo-whisper", store, cache)
+    assert fetch("demo-whisper", open_store(cache.root / "away"), cache).digest == published.digest
+
+
+def test_snapshots_survive_pickling(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    snapshot = fetch("demo-whisper", store, cache)
+    assert pickle.loads(pickle.dumps(snapshot)) == snapshot
+
+
 def test_unknown_names_and_tags_are_helped(store: CountingStore, cache: NodeCache, published: Published) -> None:
     with pytest.raises(NotPublished, match=r"Did you mean demo-whisper\? .*model-store publish demo-wisper") as caught:
         fetch("demo-wisper", store, cache)
@@ -192,6 +210,13 @@ def test_flipped_bit_in_the_cache_is_found_and_mended_by_deep(
     assert verify(cache) == []
 
 
+def test_foreign_files_where_the_snapshot_belongs_are_replaced(
+    store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    write_model(cache.snapshot_path(published.digest), {"model.bin": b"half"})
+    assert content(fetch("demo-whisper", store, cache).path) == FILES
+
+
 def test_mending_leaves_open_files_readable(store: CountingStore, cache: NodeCache, published: Published) -> None:
     path = fetch("demo-whisper", store, cache).path
     with (path / "model.bin").open("rb") as in_use:
@@ -234,7 +259,21 @@ def test_lock_held_past_its_deadline_is_gone_around(
     assert content(snapshot.path) == FILES
 
 
-def test_without_locks_all_succeed(store: CountingStore, cache: NodeCache, published: Published) -> None:
+def test_eight_processes_without_working_locks_all_succeed(
+    store: CountingStore, cache: NodeCache, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network file system whose flock does nothing."""
+    monkeypatch.setattr(NodeCache, "single_flight", lambda self, digest, timeout_s: nullcontext(False))
+    children = [fetch_in_child(store, cache, "chunk", lambda: time.sleep(0.02)) for _ in range(8)]
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0] * 8
+    assert verify(cache) == []
+    assert cache.complete() == [published.digest]
+    assert not list((cache.root / "staging").iterdir())
+
+
+def test_finished_meanwhile_by_another_is_kept(store: CountingStore, cache: NodeCache, published: Published) -> None:
     """Two fetches that do not see each other: the later one meets the other's finished snapshot."""
     steps: list[str] = []
 

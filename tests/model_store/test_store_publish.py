@@ -1,13 +1,16 @@
 """Publishing: what lands in the store, what does not, and that twice is once."""
 
+import errno
+import multiprocessing
 import os
+import signal
 import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store_helpers import FILES, INFO, CountingStore, FullStore, blob_of, publish_directory, write_model
+from store_helpers import FILES, INFO, CountingStore, blob_of, publish_directory, write_model
 
 from model_store import (
     Extra,
@@ -114,6 +117,10 @@ def _link_out(model: Path) -> None:
     (model / "link").symlink_to("/etc/hostname")
 
 
+def _linked_directory(model: Path) -> None:
+    (model / "more").symlink_to(model / "nltk_data", target_is_directory=True)
+
+
 def _fifo(model: Path) -> None:
     os.mkfifo(model / "pipe")
 
@@ -126,7 +133,7 @@ def _backslash(model: Path) -> None:
     (model / "a\\b").write_bytes(b"")
 
 
-@pytest.mark.parametrize("spoil", [_link_out, _fifo, _case_twins, _backslash])
+@pytest.mark.parametrize("spoil", [_link_out, _linked_directory, _fifo, _case_twins, _backslash])
 def test_unsafe_sources_are_refused(model: Path, store: CountingStore, spoil: Callable[[Path], None]) -> None:
     spoil(model)
     with pytest.raises(UnsafePath):
@@ -181,9 +188,36 @@ def test_interrupted_publish_leaves_the_old_model_whole(
     assert verify(store) == []
 
 
-def test_full_store_says_so(tmp_path: Path, model: Path) -> None:
-    with pytest.raises(StoreFull, match="No space"):
-        publish_directory(model, FullStore(tmp_path / "full"))
+def test_killed_publish_is_swept_by_the_next(model: Path, store: CountingStore, published: Published) -> None:
+    write_model(model, {"model.bin": b"new" * 3_000_000})
+
+    def die(done: int, total: int) -> None:
+        if done > 4_500_000:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def run() -> None:
+        publish(parse_source(f"directory:{model}"), "demo-whisper", store, "v2", INFO, progress=die)
+
+    child = multiprocessing.get_context("fork").Process(target=run)
+    child.start()
+    child.join(30)
+    assert child.exitcode == -signal.SIGKILL
+    assert len(list((store.root / "staging").iterdir())) == 1
+    assert store.read_ref("demo-whisper", "v2") is None
+    assert store.read_ref("demo-whisper", "latest") == published.digest
+    publish_directory(model, store, revision="v2")
+    assert not list((store.root / "staging").iterdir())
+    assert verify(store) == []
+
+
+def test_full_store_says_so_and_keeps_nothing(model: Path, store: CountingStore) -> None:
+    def full(done: int, total: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreFull, match="No space is left in the store"):
+        publish(parse_source(f"directory:{model}"), "a", store, "v1", INFO, progress=full)
+    assert not list((store.root / "staging").iterdir())
+    assert not (store.root / "refs").exists()
 
 
 def test_absent_store_is_not_an_empty_store(tmp_path: Path) -> None:
