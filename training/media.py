@@ -11,6 +11,9 @@ from scipy.signal import resample_poly
 
 from training.speech import SAMPLE_RATE
 
+REPEATABLE = {"fflags": "+bitexact"}
+"""No random serial numbers, no dates, no versions: the same samples give the same file."""
+
 
 def write_audio(
     path: Path, samples: NDArray[np.float32], codec: str, rate: int = SAMPLE_RATE, bit_rate: int = 0
@@ -18,7 +21,7 @@ def write_audio(
     """Write 16 kHz samples, shape (samples,) or (channels, samples), at `rate`; the suffix names the container."""
     planar = np.atleast_2d(resample_poly(samples, rate, SAMPLE_RATE, axis=-1) if rate != SAMPLE_RATE else samples)
     layout = "mono" if len(planar) == 1 else "stereo"
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=REPEATABLE) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         if bit_rate:
             stream.bit_rate = bit_rate
@@ -32,7 +35,7 @@ def write_flac(path: Path, samples: NDArray[np.float32]) -> None:
 
 def write_silent_video(path: Path, seconds: float = 1.0, size: int = 64) -> None:
     """Write an MP4 with moving pictures and no audio stream."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=REPEATABLE) as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width = stream.height = size
         stream.pix_fmt = "yuv420p"
@@ -41,7 +44,7 @@ def write_silent_video(path: Path, seconds: float = 1.0, size: int = 64) -> None
 
 def write_video(path: Path, samples: NDArray[np.float32], size: int = 64) -> None:
     """Write an MP4 with a small picture and the samples as AAC."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=REPEATABLE) as container:
         pictures = container.add_stream("mpeg4", rate=10)
         pictures.width = pictures.height = size
         pictures.pix_fmt = "yuv420p"
