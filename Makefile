@@ -1,0 +1,43 @@
+# demo: see it work.  test: the default tests.  check: lint, types, format.  setup: the environment and the demo models.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
+BIN := .venv/bin
+export RAY_USAGE_STATS_ENABLED ?= 0
+
+.PHONY: demo setup test check format lock bench clean
+
+demo: setup
+	@$(BIN)/python -m demo
+
+setup: .venv/.ready
+	@$(BIN)/model-store publish 'demo-*'
+
+test: setup
+	$(BIN)/pytest
+
+check: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m serve_app.serve_config $(filter-out configs/models.yaml,$(wildcard configs/*.yaml))
+
+format: .venv/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.accuracy
+
+lock: .venv/.ready
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --no-emit-index-url --quiet -o requirements.lock
+	echo uv | $(BIN)/uv pip compile - --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --no-emit-index-url --quiet -o requirements-uv.lock
+
+clean:
+	rm -rf .venv .rayscribe
+
+# uv, from its hash-checked lock, then everything else by uv; the marker is written last.
+.venv/.ready: requirements.lock requirements-uv.lock pyproject.toml
+	@scripts/environment.sh "$(PYTHON)"
+	@touch $@
