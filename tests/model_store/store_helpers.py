@@ -64,3 +64,11 @@ class CountingStore(DirectoryStore):
     def reads(self) -> list[str]:
         path = self.root / "reads"
         return path.read_text().split() if path.exists() else []
+
+
+class EndlessStore(DirectoryStore):
+    """A directory store whose blobs never end."""
+
+    def open_blob(self, digest: str) -> Iterator[bytes]:
+        while True:
+            yield bytes(1_000_000)

@@ -15,7 +15,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
-from store_helpers import FILES, CountingStore, blob_of, content, publish_directory, write_model
+from store_helpers import FILES, CountingStore, EndlessStore, blob_of, content, publish_directory, write_model
 
 from model_store import (
     CacheFull,
@@ -177,6 +177,12 @@ def test_damage_in_the_store_is_refused(
     assert not list((cache.root / "staging").iterdir())
 
 
+def test_blob_without_end_does_not_fill_the_disk(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    with pytest.raises(CorruptBlob, match="bytes instead of"):
+        fetch("demo-whisper", EndlessStore(store.root), cache, FetchOptions(timeout_s=5))
+    assert not list((cache.root / "staging").iterdir())
+
+
 def test_missing_blob_is_named(store: CountingStore, cache: NodeCache, published: Published) -> None:
     blob_of(store, published, "model.bin").unlink()
     with pytest.raises(MissingBlob, match=r"model\.bin of demo-whisper"):
@@ -271,6 +277,19 @@ def test_eight_processes_without_working_locks_all_succeed(
     assert verify(cache) == []
     assert cache.complete() == [published.digest]
     assert not list((cache.root / "staging").iterdir())
+
+
+def test_waiter_takes_what_the_winner_left(store: CountingStore, cache: NodeCache, published: Published) -> None:
+    steps: list[str] = []
+
+    def winner(step: str) -> None:
+        steps.append(step)
+        if step == "locked":
+            fetch("demo-whisper", store, NodeCache(cache.root), FetchOptions(lock_timeout_s=0.01))
+
+    waiter = fetch("demo-whisper", store, NodeCache(cache.root, winner))
+    assert (waiter.source, waiter.fetched_bytes, steps) == ("cache", 0, ["locked"])
+    assert content(waiter.path) == FILES
 
 
 def test_finished_meanwhile_by_another_is_kept(store: CountingStore, cache: NodeCache, published: Published) -> None:

@@ -13,6 +13,7 @@ import pytest
 from store_helpers import FILES, INFO, CountingStore, blob_of, publish_directory, write_model
 
 from model_store import (
+    CorruptBlob,
     Extra,
     ModelStoreError,
     NodeCache,
@@ -218,6 +219,18 @@ def test_full_store_says_so_and_keeps_nothing(model: Path, store: CountingStore)
         publish(parse_source(f"directory:{model}"), "a", store, "v1", INFO, progress=full)
     assert not list((store.root / "staging").iterdir())
     assert not (store.root / "refs").exists()
+
+
+def test_file_that_changes_while_it_is_published_is_refused(model: Path, store: CountingStore) -> None:
+    class Changing(CountingStore):
+        def has_blob(self, digest: str, size: int) -> bool:
+            (model / "config.json").write_bytes(b'{"a": 2}')
+            return super().has_blob(digest, size)
+
+    with pytest.raises(CorruptBlob, match="changed while it was published"):
+        publish_directory(model, Changing(store.root))
+    assert not (store.root / "refs").exists()
+    assert not list((store.root / "staging").iterdir())
 
 
 def test_absent_store_is_not_an_empty_store(tmp_path: Path) -> None:
