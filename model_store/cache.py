@@ -34,7 +34,7 @@ class NodeCache:
     """A node cache in a directory of this machine. `on_step` is told each step of a fetch (tests break there)."""
 
     def __init__(self, root: Path | str, on_step: Callable[[str], None] = _ignore_step) -> None:
-        self.root = Path(root).expanduser()
+        self.root = Path(root).expanduser().absolute()
         self.on_step = on_step
 
     def blob_path(self, digest: str) -> Path:

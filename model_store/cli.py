@@ -202,12 +202,12 @@ def fetch_command(
     if as_json:
         print_json(_fetched(snapshot))
     else:
-        print(snapshot.path.resolve())
+        print(snapshot.path)
 
 
 def _fetched(snapshot: Snapshot) -> dict[str, Any]:
     return {
-        "path": str(snapshot.path.resolve()),
+        "path": str(snapshot.path),
         "digest": snapshot.digest,
         "source": snapshot.source,
         "bytes": snapshot.manifest.size,

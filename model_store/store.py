@@ -71,11 +71,11 @@ class DirectoryStore:
     """A store in a directory: a disk, a shared volume, or a place inside an image."""
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+        self.root = Path(root).expanduser().absolute()
 
     @property
     def url(self) -> str:
-        """The directory, as it was given."""
+        """The directory; absolute, for the reader of an error may stand elsewhere."""
         return str(self.root)
 
     def read_ref(self, name: str, tag: str) -> str | None:
@@ -230,4 +230,4 @@ def open_store(url: str | Path) -> Store:
         return DirectoryStore(unquote(urlsplit(url).path))
     if scheme:
         raise UsageError(f"No store speaks {scheme}:// yet: {url}.", "Give a directory, or file:///path.")
-    return DirectoryStore(Path(url).expanduser())
+    return DirectoryStore(url)

@@ -120,6 +120,15 @@ def test_failed_fetch_keeps_the_last_good_answer(
     assert fetch("demo-whisper", open_store(cache.root / "away"), cache).digest == published.digest
 
 
+def test_paths_are_absolute_wherever_one_stands(
+    store: CountingStore, published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here, cache = open_store("store"), NodeCache("cache")
+    monkeypatch.chdir("/")
+    assert fetch("demo-whisper", here, cache).path == tmp_path / "cache/snapshots" / published.digest
+
+
 def test_snapshots_survive_pickling(store: CountingStore, cache: NodeCache, published: Published) -> None:
     snapshot = fetch("demo-whisper", store, cache)
     assert pickle.loads(pickle.dumps(snapshot)) == snapshot
