@@ -1,0 +1,1 @@
+"""Measurements of a running service, each against something in the same run; results as JSON."""

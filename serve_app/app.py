@@ -13,7 +13,11 @@ from serve_app.config import GatewayArgs, PresetArgs
 from serve_app.deployments import Alignment, Diarization, Gateway, Pipeline, Transcription
 
 INGRESS = {"max_ongoing_requests": 200, "ray_actor_options": {"num_cpus": 0.1}, "graceful_shutdown_timeout_s": 600}
-STAGE = {"ray_actor_options": {"num_cpus": 0.2}, "graceful_shutdown_timeout_s": 600}
+STAGE = {
+    "ray_actor_options": {"num_cpus": 0.2},
+    "graceful_shutdown_timeout_s": 600,
+    "max_constructor_retry_count": 3,  # a broken snapshot fails fast and says why
+}
 BATCHES_ON_HAND = 2
 """A transcription replica takes on this many batches: one in the model, the rest ready behind it."""
 

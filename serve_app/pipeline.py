@@ -128,8 +128,7 @@ class _Windows:
         """Find the language by the longest window, unless the client gave it, and decode all windows in it."""
         if self._decode.language is None:
             longest = max(windows[:8], key=lambda window: window.stop - window.start)
-            with self._clock.part("transcription"):
-                heard = await again(lambda: self._stages.transcribe(self._shared, longest, self._decode))
+            heard = await self._transcribe(longest)
             self._decode = replace(self._decode, language=heard.language)
             self._known = {longest: heard}
         else:
@@ -148,6 +147,7 @@ class _Windows:
         with self._clock.part("transcription"):
             text = await again(lambda: self._stages.transcribe(self._shared, window, self._decode))
         self._clock.add("queue", text.queue_s)
+        self._clock.add("model", text.model_s)
         return text
 
     async def _aligned(self, window: Window, text: WindowText) -> Sequence[Segment]:

@@ -24,7 +24,7 @@ class Aligner:
         from whisperx.alignment import align, load_align_model
 
         torch.set_num_threads(threads)
-        self._nltk_data = _private_copy(path / "nltk_data")
+        self._nltk_data = private_copy(path / "nltk_data")
         nltk.data.path.insert(0, self._nltk_data.name)
         self._device = torch_device(args.device)
         self._align = align
@@ -45,7 +45,7 @@ class Aligner:
         return list(_segments(aligned["segments"], window, text))
 
 
-def _private_copy(nltk_data: Path) -> TemporaryDirectory[str]:
+def private_copy(nltk_data: Path) -> TemporaryDirectory[str]:
     """Copy punkt's few kilobytes out of the snapshot: nltk refuses files with more than one hard link, as ours have."""
     copy = TemporaryDirectory(prefix="nltk-")
     shutil.copytree(nltk_data, copy.name, dirs_exist_ok=True, copy_function=shutil.copyfile)

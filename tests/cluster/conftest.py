@@ -1,0 +1,98 @@
+"""One real Ray cluster for the session, with `configs/local.yaml` running on it by `serve run`."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+import pytest
+import yaml
+
+from demo.service import Service
+from tests.conftest import ROOT
+
+BIN = Path(sys.executable).parent
+STARTS_WITHIN_S = 400
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A one-node cluster with four CPUs and two GPUs that are not there; `environment` leads every command to it."""
+
+    address: str
+    dashboard: str
+    environment: dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that holds the demo family."""
+    path = tmp_path_factory.mktemp("store")
+    subprocess.run([BIN / "model-store", "publish", "demo-*", "--store", path], cwd=ROOT, check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def cluster(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    temporary = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets live in it
+    port, dashboard = free_port(), free_port()
+    environment = {
+        "RAY_ADDRESS": f"127.0.0.1:{port}",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
+        "RAYSCRIBE_STORE": str(store),
+        "RAYSCRIBE_CACHE": str(tmp_path_factory.mktemp("cache")),
+    }
+    options = f"""
+        --head --block --node-ip-address=127.0.0.1 --port={port} --num-cpus=4 --num-gpus=2 --temp-dir={temporary}
+        --object-store-memory=500000000 --dashboard-port={dashboard} --dashboard-agent-listen-port=0
+    """
+    head = subprocess.Popen(
+        [BIN / "ray", "start", *options.split()],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.environ.update(environment)
+    yield Cluster(environment["RAY_ADDRESS"], f"http://127.0.0.1:{dashboard}", environment)
+    head.terminate()
+    head.wait(60)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of `configs/local.yaml`, ready, on a free port."""
+    folder = tmp_path_factory.mktemp("service")
+    config = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
+    port = config["http_options"]["port"] = free_port()
+    path = folder / "local.yaml"
+    path.write_text(yaml.safe_dump(config))
+    running = Service(path, folder / "serve.log", cluster.environment)
+    try:
+        for _ in running.until_ready(f"http://127.0.0.1:{port}/ready", STARTS_WITHIN_S):
+            pass
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def client(service: str) -> openai.OpenAI:
+    """The official SDK, told nothing but the address."""
+    return openai.OpenAI(base_url=f"{service}/v1", api_key="none", timeout=300, max_retries=0)
