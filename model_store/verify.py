@@ -8,9 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_store.errors import ModelStoreError
+from model_store.errors import ModelStoreError, NotPublished
 from model_store.files import hash_file
-from model_store.manifest import FileEntry, Manifest
+from model_store.manifest import FileEntry, Manifest, read_manifest
+from model_store.references import Reference, check_name
 from model_store.store import Store
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ class Problem:
 def verify(what: "Snapshot | Store | NodeCache", *, deep: bool = True, name: str | None = None) -> list[Problem]:
     """Every bad file of a snapshot, a node cache or a store (all, or one model's); deep reads and hashes all bytes."""
     from model_store.cache import NodeCache
-    from model_store.fetch import Snapshot
+    from model_store.fetch import Snapshot, not_published
 
     if isinstance(what, Snapshot):
         return list(bad_files(what.path, what.manifest, deep=deep))
     if isinstance(what, NodeCache):
         return list(_bad_in_cache(what, deep, name))
+    if name is not None and not any(ref.name == name for ref in what.list_refs()):
+        raise not_published(Reference(check_name(name)), what)
     return list(_bad_in_store(what, deep, name))
 
 
@@ -66,8 +69,7 @@ def _bad_file(model: str, path: str, entry: FileEntry, deep: bool) -> Problem | 
 
 
 def _bad_in_cache(cache: "NodeCache", deep: bool, name: str | None) -> Iterator[Problem]:
-    from model_store.manifest import read_manifest
-
+    found = False
     for digest in cache.complete():
         try:
             manifest = read_manifest((cache.root / "manifests" / f"{digest}.json").read_bytes(), digest)
@@ -75,7 +77,10 @@ def _bad_in_cache(cache: "NodeCache", deep: bool, name: str | None) -> Iterator[
             yield Problem("?", f"manifests/{digest}.json", "a manifest", str(error))
             continue
         if name in (None, manifest.name):
+            found = True
             yield from bad_files(cache.snapshot_path(digest), manifest, deep=deep)
+    if name is not None and not found:
+        raise NotPublished(f"{name} is not in the node cache at {cache.root}.", f"Fetch it: model-store fetch {name}")
 
 
 def _bad_in_store(store: Store, deep: bool, name: str | None) -> Iterator[Problem]:

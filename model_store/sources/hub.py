@@ -95,8 +95,14 @@ class HubSource:
 
     def _unreachable(self, error: Exception) -> SourceError:
         return SourceUnreachable(
-            f"{self.repo} cannot be had from {self.endpoint}: {error}",
+            f"{self.repo} cannot be had from {self.endpoint}: {_reason(error)}.",
             "Check the network, HF_ENDPOINT and HF_HUB_OFFLINE. Without internet, bring the files here and publish "
             "them with --from directory:PATH, or copy a store that another machine published to.",
             repo=self.repo,
         )
+
+
+def _reason(error: Exception) -> str:
+    """The cause at the bottom; requests wraps it in the pool's own words."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return str(reason or error).rstrip(".")

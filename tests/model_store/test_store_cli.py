@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_helpers import FILES, content, write_model
+from store_helpers import content, write_model
 
 from model_store.cli import main
 from model_store.console import progress_bar
 
+FILES = {"config.json": b"{}", "model.bin": b"weights" * 1000}
 CATALOG = """
 models:
   demo-a: {kind: whisper-ct2, source: "directory:models/a", licence: MIT, languages: [en], memory_mb: 5}
@@ -152,6 +153,8 @@ def test_from_publishes_what_no_catalog_knows(cli: Cli) -> None:
         (["fetch", "demo-b@"], 2, "name@tag"),
         (["show", "demo-z"], 3, "holds: demo-a"),
         (["fetch", "demo-a", "--store", "nowhere"], 4, "RAYSCRIBE_STORE"),
+        (["verify", "demo-q"], 3, "Did you mean demo-a"),
+        (["verify", "demo-a", "--cached"], 3, "model-store fetch demo-a"),
         (["frobnicate"], 2, "frobnicate"),
     ],
 )

@@ -102,7 +102,7 @@ def test_failing_hub(hub: Hub, store: CountingStore, status: int) -> None:
 
 def test_absent_hub(hub: Hub, store: CountingStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(SourceUnreachable, match=r"127\.0\.0\.1:9.*HF_ENDPOINT"):
+    with pytest.raises(SourceUnreachable, match=r"127\.0\.0\.1:9: .*Connection refused\. Check.*HF_ENDPOINT"):
         publish_from("hub:org/model", store)
 
 
