@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 from serve_app.speakers import by_speaker
@@ -121,11 +122,13 @@ def _subtitles(transcript: Transcript) -> Sequence[Segment]:
 
 
 def _line(segment: Segment) -> str:
-    return f"[{segment.speaker}] {segment.text}" if segment.speaker else segment.text
+    text = " ".join(segment.text.split())
+    return f"[{segment.speaker}] {text}" if segment.speaker else text
 
 
 def _voice(segment: Segment) -> str:
-    return f"<v {segment.speaker}>{segment.text}" if segment.speaker else segment.text
+    text = escape(" ".join(segment.text.split()), quote=False)
+    return f"<v {escape(segment.speaker, quote=False)}>{text}" if segment.speaker else text
 
 
 def _clock(seconds: float, point: str) -> str:

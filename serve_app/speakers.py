@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from serve_app.transcript import Segment, SpeakerTurn, Word
 
@@ -73,25 +74,37 @@ def by_speaker(segments: Iterable[Segment]) -> tuple[Segment, ...]:
 
 
 def _split(segment: Segment) -> Iterable[Segment]:
+    speaker = next((word.speaker for word in segment.words if word.speaker), segment.speaker)
     runs: list[list[Word]] = []
     for word in segment.words:
-        if runs and word.speaker in (None, runs[-1][-1].speaker):
-            runs[-1].append(replace(word, speaker=runs[-1][-1].speaker))
-        else:
-            runs.append([word])
+        if not runs or word.speaker not in (None, speaker):
+            runs.append([])
+            speaker = word.speaker or speaker
+        runs[-1].append(replace(word, speaker=speaker))
     if len(runs) <= 1:
-        return (replace(segment, speaker=runs[0][0].speaker or segment.speaker) if runs else segment,)
-    return tuple(_of_words(segment, words) for words in runs)
+        return (replace(segment, speaker=runs[0][0].speaker) if runs else segment,)
+    return (_of_words(segment, words, text) for words, text in zip(runs, _texts(segment, runs), strict=True))
 
 
-def _of_words(segment: Segment, words: Sequence[Word]) -> Segment:
+def _texts(segment: Segment, runs: Sequence[Sequence[Word]]) -> list[str]:
+    """Cut the text where each run begins: not every language joins its words with a space."""
+    cuts, position = [], 0
+    for words in runs:
+        cuts.append(max(segment.text.find(words[0].text, position), position))
+        for word in words:
+            found = segment.text.find(word.text, position)
+            position = found + len(word.text) if found >= 0 else position
+    return [segment.text[start:end].strip() for start, end in pairwise([0, *cuts[1:], len(segment.text)])]
+
+
+def _of_words(segment: Segment, words: Sequence[Word], text: str) -> Segment:
     starts = [word.start for word in words if word.start is not None]
     ends = [word.end for word in words if word.end is not None]
     return replace(
         segment,
         start=min(starts, default=segment.start),
         end=max(ends, default=segment.end),
-        text=" ".join(word.text for word in words),
+        text=text,
         words=tuple(words),
         speaker=words[0].speaker,
     )

@@ -6,10 +6,16 @@ from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from serve_app.errors import AudioTooLong, EmptyAudio, NoAudioStream, NotAudio
 from serve_app.stages import Audio
 from serve_app.windows import SAMPLE_RATE
+
+ONLY_THIS_FILE = {"protocol_whitelist": "none"}
+"""An upload may name other files or addresses (ffconcat, sdp, playlists): FFmpeg opens none of them."""
+FULL_SCALE = np.float32(1 / 32768)
+"""Mixed down as 16-bit samples, as whisper does: FFmpeg's float mixer lets stereo pass -1…1."""
 
 
 def decode(data: bytes, max_duration_s: float = float("inf")) -> Audio:
@@ -20,7 +26,7 @@ def decode(data: bytes, max_duration_s: float = float("inf")) -> Audio:
     if not data:
         raise EmptyAudio("the uploaded file is empty (0 bytes)", "file")
     try:
-        with av.open(BytesIO(data), metadata_errors="ignore") as container:
+        with av.open(BytesIO(data), metadata_errors="ignore", options=ONLY_THIS_FILE) as container:
             blocks = list(_limited(_blocks(container), max_duration_s))
     except av.error.FFmpegError as error:
         raise NotAudio(
@@ -30,15 +36,15 @@ def decode(data: bytes, max_duration_s: float = float("inf")) -> Audio:
         ) from error
     if not blocks:
         raise EmptyAudio("the uploaded file's audio stream holds no samples", "file")
-    audio = np.concatenate(blocks)
+    audio: Audio = np.concatenate(blocks) * FULL_SCALE
     audio.flags.writeable = False
     return audio
 
 
-def _blocks(container: Any) -> Iterator[Audio]:
+def _blocks(container: Any) -> Iterator[NDArray[np.int16]]:
     if not container.streams.audio:
         raise NoAudioStream("the uploaded file has no audio stream", "file")
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
     for frame in _frames(container):
         frame.pts = None
         yield from (block.to_ndarray()[0] for block in resampler.resample(frame))
@@ -47,26 +53,25 @@ def _blocks(container: Any) -> Iterator[Audio]:
 
 def _frames(container: Any) -> Iterator[Any]:
     """Yield decodable frames; a damaged one in the middle of a file is left out, as players do."""
-    frames = container.decode(audio=0)
+    damage: Exception | None = None
     decoded = False
-    while True:
+    for packet in container.demux(audio=0):
         try:
-            yield next(frames)
-            decoded = True
-        except StopIteration:
-            return
-        except av.error.EOFError:
-            return
-        except av.error.InvalidDataError:
-            if not decoded:
-                raise
+            frames = packet.decode()
+        except av.error.InvalidDataError as error:
+            damage = error
+            continue
+        decoded = decoded or bool(frames)
+        yield from frames
+    if damage and not decoded:
+        raise damage
 
 
-def _limited(blocks: Iterator[Audio], max_duration_s: float) -> Iterator[Audio]:
-    seconds = 0.0
+def _limited(blocks: Iterator[NDArray[np.int16]], max_duration_s: float) -> Iterator[NDArray[np.int16]]:
+    samples = 0
     for block in blocks:
-        seconds += len(block) / SAMPLE_RATE
-        if seconds > max_duration_s:
+        samples += len(block)
+        if samples > max_duration_s * SAMPLE_RATE:
             raise AudioTooLong(
                 f"the audio runs longer than the {max_duration_s:g} s that this preset accepts; "
                 "cut it, or raise limits.max_duration_s",

@@ -1,0 +1,155 @@
+"""Stand-ins with the signatures of the real stages and presets, and small makers of test values."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from serve_app.errors import UnknownPreset
+from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
+from serve_app.presets import PresetStatus
+from serve_app.stages import Audio, WindowText
+from serve_app.transcript import Segment, SpeakerTurn, Transcript, Word
+from serve_app.windows import SAMPLE_RATE, Window
+
+
+def window(start_s: float, stop_s: float) -> Window:
+    """A window by its seconds."""
+    return Window(round(start_s * SAMPLE_RATE), round(stop_s * SAMPLE_RATE))
+
+
+def silence(seconds: float) -> Audio:
+    """Digital silence."""
+    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+
+
+def words(text: str, start: float, end: float, speaker: str | None = None) -> tuple[Word, ...]:
+    """The words of a text, spread evenly over a stretch of time."""
+    parts = text.split()
+    step = (end - start) / max(1, len(parts))
+    return tuple(
+        Word(part, round(start + i * step, 3), round(start + (i + 1) * step, 3), 0.9, speaker)
+        for i, part in enumerate(parts)
+    )
+
+
+def segment(text: str, start: float, end: float, speaker: str | None = None) -> Segment:
+    """A segment with evenly spread words."""
+    return Segment(start, end, text, words(text, start, end, speaker), speaker)
+
+
+def say(window: Window) -> str:
+    """What is heard in a window, unless a test says otherwise."""
+    return f" Heard from {window.start_s:g} to {window.stop_s:g}."
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a stage: which one, on which window (None: the whole file), and with what options."""
+
+    stage: str
+    window: Window | None
+    options: DecodeOptions | SpeakerOptions | None
+
+
+@dataclass
+class FakeStages:
+    """Stages that answer at once with made-up text, unless told to fail or to wait.
+
+    `failures[stage]` are raised by the next calls of a stage, None lets one pass; `gates[stage]` holds its calls until
+    it is set. `begun` are all calls, `unfinished` those that have neither returned, nor raised, nor been cancelled.
+    """
+
+    has_alignment: bool = True
+    has_diarization: bool = True
+    language: str = "en"
+    aligned_languages: frozenset[str] = frozenset({"en"})
+    turns: Sequence[SpeakerTurn] = ()
+    say: Callable[[Window], str] = say
+    failures: dict[str, list[Exception | None]] = field(default_factory=dict)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    begun: list[Call] = field(default_factory=list)
+    unfinished: list[Call] = field(default_factory=list)
+    most_at_once: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    shared: list[Audio] = field(default_factory=list)
+    _watchers: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
+
+    def share(self, audio: Audio) -> object:
+        self.shared.append(audio)
+        return len(self.shared) - 1
+
+    async def transcribe(self, shared: object, window: Window, options: DecodeOptions) -> WindowText:
+        await self._pass(Call("transcription", window, options))
+        text = self.say(window)
+        return WindowText(text, options.language or self.language, (1, 2), (1, len(text)), avg_logprob=-0.25)
+
+    async def align(self, shared: object, window: Window, text: WindowText) -> Sequence[Segment] | None:
+        await self._pass(Call("alignment", window, None))
+        if text.language not in self.aligned_languages:
+            return None
+        return [segment(text.text.strip(), window.start_s, window.stop_s)]
+
+    async def diarize(self, shared: object, options: SpeakerOptions) -> Sequence[SpeakerTurn]:
+        await self._pass(Call("diarization", None, options))
+        return self.turns
+
+    def calls(self, stage: str) -> list[Call]:
+        """The calls of one stage, in the order in which they began."""
+        return [call for call in self.begun if call.stage == stage]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds; it is looked at whenever a call begins or ends."""
+        if not condition():
+            reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._watchers.append((condition, reached))
+            await asyncio.wait_for(reached, 10)
+
+    async def _pass(self, call: Call) -> None:
+        self.begun.append(call)
+        self.unfinished.append(call)
+        at_once = sum(other.stage == call.stage for other in self.unfinished)
+        self.most_at_once[call.stage] = max(self.most_at_once[call.stage], at_once)
+        self._look()
+        try:
+            if gate := self.gates.get(call.stage):
+                await gate.wait()
+            planned = self.failures.get(call.stage)
+            if planned and (failure := planned.pop(0)):
+                raise failure
+        finally:
+            self.unfinished.remove(call)
+            self._look()
+
+    def _look(self) -> None:
+        for condition, reached in self._watchers:
+            if not reached.done() and condition():
+                reached.set_result(None)
+
+
+@dataclass
+class FakePresets:
+    """Presets that all answer with one transcript, or with one error, and remember what they were asked."""
+
+    names: list[str] = field(default_factory=lambda: ["fast", "premium"])
+    aliases: dict[str, str] = field(default_factory=lambda: {"whisper-1": "fast"})
+    transcript: Transcript = field(default_factory=lambda: Transcript("en", 0.0))
+    failure: Exception | None = None
+    states: dict[str, PresetStatus] = field(default_factory=dict)
+    asked: list[tuple[str, bytes, RequestOptions]] = field(default_factory=list)
+
+    def resolve(self, model: str | None) -> str:
+        preset = self.aliases.get(model or "", model or "")
+        if preset not in self.names:
+            raise UnknownPreset(f"no preset is named '{model}'", "model")
+        return preset
+
+    async def transcribe(self, preset: str, upload: bytes, options: RequestOptions) -> Transcript:
+        self.asked.append((preset, upload, options))
+        if self.failure:
+            raise self.failure
+        return self.transcript
+
+    async def status(self) -> dict[str, PresetStatus]:
+        return {name: self.states.get(name, PresetStatus("ready")) for name in self.names}

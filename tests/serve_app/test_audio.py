@@ -1,0 +1,158 @@
+"""Decoding: whatever FFmpeg reads becomes mono at 16 kHz, and what cannot be heard is refused by its reason."""
+
+import json
+import wave
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serve_app.errors import AudioTooLong, BadAudio, EmptyAudio, NoAudioStream, NotAudio
+from serve_app.models.audio import decode
+from serve_app.stages import Audio
+from serve_app.windows import SAMPLE_RATE
+
+SENTENCE = ["one_sentence.ogg", "one_sentence_8khz_stereo.mp3", "video.mp4"]
+
+
+def wav(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
+    """A 16-bit wav file; samples of shape (n,) or (n, channels) in -1…1."""
+    file = BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+        writer.setsampwidth(2)
+        writer.setframerate(rate)
+        writer.writeframes(np.round(samples * 32767).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def tone(seconds: float, rate: int = SAMPLE_RATE) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+
+
+def likeness(audio: Audio, original: Audio) -> float:
+    """The correlation at the best lag of up to 0.1 s: an AAC encoder starts with 64 ms of nothing."""
+    length = min(len(audio), len(original)) - 1600
+    return max(np.corrcoef(audio[lag : lag + length], original[:length])[0, 1] for lag in range(0, 1600, 16))
+
+
+@pytest.mark.parametrize("name", ["one_sentence", "ten_seconds", "silence", "three_speakers"])
+def test_a_flac_file_is_as_long_as_it_says(data: Path, name: str) -> None:
+    audio = decode((data / f"{name}.flac").read_bytes())
+    truth = json.loads((data / f"{name}.json").read_text())
+    assert len(audio) / SAMPLE_RATE == pytest.approx(truth["duration"], abs=0.002)
+    assert (audio.dtype, audio.ndim) == (np.float32, 1)
+    assert np.abs(audio).max() <= 1.0
+
+
+@pytest.mark.parametrize("name", SENTENCE)
+def test_the_same_sentence_sounds_the_same_in_every_codec(data: Path, name: str) -> None:
+    original = decode((data / "one_sentence.flac").read_bytes())
+    audio = decode((data / name).read_bytes())
+    assert len(audio) == pytest.approx(len(original), abs=0.1 * SAMPLE_RATE)
+    assert likeness(audio, original) > 0.95
+
+
+def test_samples_are_those_of_the_file() -> None:
+    audio = decode(wav(tone(0.5)))
+    np.testing.assert_allclose(audio, tone(0.5), atol=1e-4)
+
+
+def test_channels_are_averaged() -> None:
+    left, right = tone(0.5), np.full(8_000, 0.25)
+    audio = decode(wav(np.stack([left, right], axis=1)))
+    np.testing.assert_allclose(audio, (left + right) / 2, atol=1e-4)
+
+
+def test_loud_stereo_stays_within_full_scale() -> None:
+    audio = decode(wav(np.stack([2 * tone(0.5)] * 2, axis=1)))
+    assert 0.99 < np.abs(audio).max() <= 1.0
+
+
+def test_rates_are_converted() -> None:
+    audio = decode(wav(tone(1, 44_100), 44_100))
+    assert len(audio) == pytest.approx(SAMPLE_RATE, abs=32)
+    np.testing.assert_allclose(audio[200:-200], tone(1)[200 : len(audio) - 200], atol=0.01)
+
+
+def test_audio_cannot_be_written_to() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        decode(wav(tone(0.1)))[0] = 1.0
+
+
+def test_an_empty_upload_is_named() -> None:
+    with pytest.raises(EmptyAudio, match="empty") as caught:
+        decode(b"")
+    assert caught.value.param == "file"
+
+
+def test_a_file_without_samples_is_named() -> None:
+    with pytest.raises(EmptyAudio, match="holds no samples"):
+        decode(wav(np.zeros(0)))
+
+
+def test_a_silent_video_is_named(data: Path) -> None:
+    with pytest.raises(NoAudioStream, match="no audio stream"):
+        decode((data / "no_audio.mp4").read_bytes())
+
+
+@pytest.mark.parametrize("content", [b"\x00", b"plain text, no audio\n" * 50, b'{"json": true}'])
+def test_what_is_no_audio_is_refused_with_what_to_send(content: bytes) -> None:
+    with pytest.raises(NotAudio, match="send wav, mp3"):
+        decode(content)
+
+
+def test_noise_bytes_are_no_audio(data: Path) -> None:
+    with pytest.raises(NotAudio):
+        decode((data / "not_audio.bin").read_bytes())
+
+
+def test_a_truncated_file_is_heard_as_far_as_it_goes(data: Path) -> None:
+    whole = (data / "ten_seconds.flac").read_bytes()
+    audio, original = decode(whole[: len(whole) // 2]), decode(whole)
+    assert 3 * SAMPLE_RATE < len(audio) < 6 * SAMPLE_RATE
+    np.testing.assert_array_equal(audio[: 3 * SAMPLE_RATE], original[: 3 * SAMPLE_RATE])
+
+
+def test_a_truncated_header_is_no_audio(data: Path) -> None:
+    with pytest.raises(NotAudio):
+        decode((data / "one_sentence.flac").read_bytes()[:100])
+
+
+@pytest.mark.parametrize("name", ["one_sentence_8khz_stereo.mp3", "video.mp4"])
+def test_damage_in_the_middle_costs_only_what_is_damaged(data: Path, name: str) -> None:
+    content = bytearray((data / name).read_bytes())
+    whole, middle = decode(bytes(content)), len(content) // 3
+    content[middle : middle + 300] = np.random.default_rng(0).bytes(300)
+    assert len(decode(bytes(content))) > len(whole) - SAMPLE_RATE // 2
+
+
+def test_any_damaged_file_is_heard_or_refused(data: Path) -> None:
+    content = (data / "one_sentence.ogg").read_bytes()
+    for seed in range(12):
+        dice = np.random.default_rng(seed)
+        damaged = bytearray(content[: dice.integers(1, len(content))])
+        place = int(dice.integers(len(damaged)))
+        damaged[place : place + 200] = dice.bytes(200)
+        with suppress(BadAudio):
+            assert np.isfinite(decode(bytes(damaged))).all()
+
+
+def test_too_long_audio_is_refused_before_all_of_it_is_decoded() -> None:
+    with pytest.raises(AudioTooLong, match=r"longer than the 1\.5 s that this preset accepts"):
+        decode(wav(tone(2)), max_duration_s=1.5)
+    assert len(decode(wav(tone(1.5)), max_duration_s=1.5)) == 1.5 * SAMPLE_RATE
+
+
+def test_an_upload_opens_no_other_file(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data)
+    with pytest.raises(NotAudio):
+        decode(b"ffconcat version 1.0\nfile one_sentence.flac\n")
+
+
+def test_an_upload_opens_no_socket() -> None:
+    session = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 5004 RTP/AVP 0\r\n"
+    with pytest.raises(NotAudio, match="Invalid data"):
+        decode(session.encode())

@@ -1,0 +1,64 @@
+"""Windows: all speech is covered, in order, without overlap, and no window is too long."""
+
+import random
+from itertools import pairwise
+
+from fakes import window
+
+from serve_app.windows import SAMPLE_RATE, Window, pack
+
+
+def test_neighbours_are_joined_with_the_silence_between_them() -> None:
+    speech = [window(1, 10), window(12, 29), window(30, 40)]
+    assert list(pack(speech, 30)) == [window(1, 29), window(30, 40)]
+
+
+def test_the_longest_window_is_reached_and_not_passed() -> None:
+    assert list(pack([window(0, 10), window(20, 30)], 30)) == [window(0, 30)]
+    late = Window(20 * SAMPLE_RATE, 30 * SAMPLE_RATE + 1)
+    assert list(pack([window(0, 10), late], 30)) == [window(0, 10), late]
+
+
+def test_a_longer_stretch_is_cut_in_equal_parts() -> None:
+    assert list(pack([window(5, 66)], 30)) == [
+        Window(80_000, 80_000 + 325_333),
+        Window(80_000 + 325_333, 80_000 + 650_666),
+        Window(80_000 + 650_666, 80_000 + 976_000),
+    ]
+
+
+def test_no_speech_makes_no_windows() -> None:
+    assert list(pack([], 30)) == []
+
+
+def test_seconds_are_those_of_the_file() -> None:
+    assert (Window(8_000, 24_000).start_s, Window(8_000, 24_000).stop_s) == (0.5, 1.5)
+
+
+def random_speech(dice: random.Random) -> list[Window]:
+    """Ordered stretches without overlap, from one sample to minutes long, some touching."""
+    speech, position = [], 0
+    for _ in range(dice.randrange(40)):
+        position += dice.choice([0, 1, dice.randrange(1, 60 * SAMPLE_RATE)])
+        length = dice.choice([1, dice.randrange(1, SAMPLE_RATE), dice.randrange(1, 120 * SAMPLE_RATE)])
+        speech.append(Window(position, position + length))
+        position += length
+    return speech
+
+
+def test_any_speech_is_covered_in_order_by_windows_that_are_short_enough() -> None:
+    for seed in range(200):
+        dice = random.Random(seed)
+        speech, longest_s = random_speech(dice), dice.choice([1.0, 7.3, 30.0])
+        windows = list(pack(speech, longest_s))
+        assert all(0 < each.stop - each.start <= longest_s * SAMPLE_RATE for each in windows), seed
+        assert all(before.stop <= after.start for before, after in pairwise(windows)), seed
+        assert covered(speech, windows) == sum(stretch.stop - stretch.start for stretch in speech), seed
+        if speech:
+            assert (windows[0].start, windows[-1].stop) == (speech[0].start, speech[-1].stop), seed
+
+
+def covered(speech: list[Window], windows: list[Window]) -> int:
+    """How many samples of speech lie inside windows."""
+    overlaps = (min(a.stop, b.stop) - max(a.start, b.start) for a in speech for b in windows)
+    return sum(overlap for overlap in overlaps if overlap > 0)
