@@ -23,7 +23,7 @@ STARTS_WITHIN_S = 400
 
 @dataclass(frozen=True)
 class Cluster:
-    """A one-node cluster with four CPUs and two GPUs that are not there; `environment` leads every command to it."""
+    """A one-node cluster with 16 CPUs and 4 GPUs in name only; `environment` leads every command to it."""
 
     address: str
     dashboard: str
@@ -58,7 +58,7 @@ def cluster(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         "RAYSCRIBE_CACHE": str(tmp_path_factory.mktemp("cache")),
     }
     options = f"""
-        --head --block --node-ip-address=127.0.0.1 --port={port} --num-cpus=4 --num-gpus=2 --temp-dir={temporary}
+        --head --block --node-ip-address=127.0.0.1 --port={port} --num-cpus=16 --num-gpus=4 --temp-dir={temporary}
         --object-store-memory=500000000 --dashboard-port={dashboard} --dashboard-agent-listen-port=0
     """
     head = subprocess.Popen(

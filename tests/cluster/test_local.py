@@ -11,8 +11,8 @@ import httpx
 import openai
 import pytest
 
+from benchmarks.scoring import plain, word_error_rate
 from tests.conftest import ROOT
-from tests.scoring import plain, word_error_rate
 
 pytestmark = pytest.mark.cluster
 DATA = ROOT / "tests" / "data"

@@ -1,0 +1,82 @@
+"""The configs for servers and GPUs, put to the cluster by `serve deploy`, with the demo models under the real names.
+
+The GPUs are resources that Ray counts and no card stands behind, so `device: cuda` becomes `cpu` here; fractions,
+replicas, borrowed stages and sleeping presets stay as they are written.
+"""
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import ray
+import yaml
+
+from benchmarks.scoring import plain
+from model_store import Catalog, ModelInfo, open_store, publish
+from serve_app.serve_config import check_serve_config
+from tests.cluster.conftest import BIN, STARTS_WITHIN_S, Cluster, free_port
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.cluster
+DEMO = {"whisper-ct2": "demo-whisper", "wav2vec2-ctc": "demo-align", "pyannote-pipeline": "demo-diarization"}
+
+
+@pytest.fixture(scope="module")
+def real_names(service: str, store: Path) -> None:
+    """Publish the demo models under the names of the real ones, in the store that the cluster reads."""
+    catalog = Catalog.load(ROOT / "configs" / "models.yaml")
+    for name, entry in catalog.entries.items():
+        if not name.startswith("demo-"):
+            info = ModelInfo(kind=entry.kind, languages=("en",))
+            publish(catalog.source(DEMO[entry.kind]), name, open_store(store), "test", info)
+
+
+@pytest.mark.parametrize("name", ["cpu", "single-gpu", "gpu"])
+def test_a_config_deploys_and_answers(
+    cluster: Cluster, real_names: None, name: str, tmp_path: Path, sample: Any
+) -> None:
+    text = (ROOT / "configs" / f"{name}.yaml").read_text()
+    runnable = text.replace("device: cuda", "device: cpu").replace("compute_type: float16", "compute_type: default")
+    config = yaml.safe_load(runnable)
+    port = config["http_options"]["port"] = free_port()
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    subprocess.run([BIN / "serve", "shutdown", "-y", "-a", cluster.dashboard], check=True, capture_output=True)
+    subprocess.run([BIN / "serve", "deploy", path, "-a", cluster.dashboard], check=True, capture_output=True)
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=200, max_retries=0)
+    states = _until_ready(f"http://127.0.0.1:{port}/ready")
+    awake = [preset for preset, state in states.items() if state["state"] == "ready"]
+    assert awake
+    for preset in awake:
+        with sample("one_sentence").path.open("rb") as audio:
+            answer = client.audio.transcriptions.create(model=preset, file=audio, response_format="diarized_json")
+        assert len(plain(answer.text)) >= 4
+        assert {segment.speaker for segment in answer.segments} == {"A"}
+    assert _gpus_taken() == pytest.approx(_gpus_awake(text), abs=0.01)
+
+
+def _until_ready(url: str) -> Any:
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while True:
+        try:
+            response = httpx.get(url, timeout=5)
+            if response.status_code == httpx.codes.OK:
+                return response.json()["presets"]
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline, "the config never became ready"
+        time.sleep(0.5)  # between two looks at a condition
+
+
+def _gpus_taken() -> float:
+    with ray.init(log_to_driver=False):
+        return ray.cluster_resources()["GPU"] - ray.available_resources().get("GPU", 0.0)
+
+
+def _gpus_awake(text: str) -> float:
+    """Return the GPUs that the config reserves with its fewest replicas."""
+    return sum(fewest for fewest, _ in check_serve_config(text, "test").gpus().values())
