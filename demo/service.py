@@ -34,6 +34,11 @@ class Service:
             start_new_session=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """The child's process id; all that it starts are its descendants."""
+        return self._child.pid
+
     def until_ready(self, url: str, patience_s: float) -> Iterator[dict[str, Any]]:
         """Yield the presets' states, several times a second, until all that are awake are ready."""
         deadline = time.monotonic() + patience_s

@@ -1,4 +1,4 @@
-"""A Transcript as the client asked for it: json, text, srt, vtt, verbose_json or diarized_json."""
+"""A Transcript as the client asked for it: json, text, srt, vtt, verbose_json, diarized_json or rttm."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -79,6 +79,14 @@ def to_diarized_json(transcript: Transcript, granularities: Sequence[str] = ()) 
     }
 
 
+def to_rttm(transcript: Transcript, granularities: Sequence[str] = ()) -> Body:
+    """Speaker turns as NIST's rich transcription time marks, one per line."""
+    return "".join(
+        f"SPEAKER audio 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {turn.speaker} <NA> <NA>\n"
+        for turn in transcript.turns
+    )
+
+
 FORMATS: dict[str, Callable[[Transcript, Sequence[str]], Body]] = {
     "json": to_json,
     "text": to_text,
@@ -86,6 +94,7 @@ FORMATS: dict[str, Callable[[Transcript, Sequence[str]], Body]] = {
     "vtt": to_vtt,
     "verbose_json": to_verbose_json,
     "diarized_json": to_diarized_json,
+    "rttm": to_rttm,
 }
 """`response_format` → the function that writes it."""
 

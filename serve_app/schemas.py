@@ -9,7 +9,11 @@ from serve_app.errors import BadRequest, UnsupportedOption
 from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.strict import Strict
 
-ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
+ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json", "rttm"]
+SPEAKER_FORMATS = ("diarized_json", "rttm")
+"""Formats that cannot do without speakers."""
+UNTIMED_FORMATS = ("json", "text", "rttm")
+"""Formats that show no word's place, so that none is sought."""
 
 REFUSED = {
     "stream": "streaming is not offered yet; leave stream out and read the whole answer",
@@ -56,7 +60,7 @@ class TranscriptionForm(Strict):
     def options(self) -> RequestOptions:
         """Return what this form asks of the stages; raises for options that are documented and not offered."""
         self._refuse()
-        diarize = self.diarize if self.diarize is not None else self.response_format == "diarized_json"
+        diarize = self.diarize if self.diarize is not None else self.response_format in SPEAKER_FORMATS
         return RequestOptions(
             decode=DecodeOptions(
                 language=self.language,
@@ -65,7 +69,7 @@ class TranscriptionForm(Strict):
                 temperature=self.temperature,
                 beam_size=self.beam_size,
             ),
-            align=diarize or self.response_format not in ("json", "text"),
+            align=self.response_format not in UNTIMED_FORMATS,
             diarize=diarize,
             speakers=SpeakerOptions(self.num_speakers, self.min_speakers, self.max_speakers),
         )
@@ -78,5 +82,5 @@ class TranscriptionForm(Strict):
             raise UnsupportedOption("'chunking_strategy': only 'auto' is offered", "chunking_strategy")
         if self.timestamp_granularities and self.response_format != "verbose_json":
             raise BadRequest("timestamp_granularities needs response_format=verbose_json", "timestamp_granularities")
-        if self.response_format == "diarized_json" and self.diarize is False:
-            raise BadRequest("diarized_json cannot do without speakers; leave diarize out", "diarize")
+        if self.response_format in SPEAKER_FORMATS and self.diarize is False:
+            raise BadRequest(f"{self.response_format} cannot do without speakers; leave diarize out", "diarize")

@@ -41,7 +41,7 @@ def test_a_conversation_comes_back_with_words_and_speakers(client: openai.OpenAI
 
 def _share_of_right_speakers(segments: Any, turns: list[dict[str, Any]]) -> float:
     """Return the share of speech that carries the right speaker; both name speakers in order of appearance."""
-    overlap = [
+    overlap: list[tuple[float, bool]] = [
         (
             max(0.0, min(segment.end, turn["end"]) - max(segment.start, turn["start"])),
             segment.speaker == turn["speaker"],

@@ -74,7 +74,7 @@ def _until_ready(url: str) -> Any:
 
 def _gpus_taken() -> float:
     with ray.init(log_to_driver=False):
-        return ray.cluster_resources()["GPU"] - ray.available_resources().get("GPU", 0.0)
+        return float(ray.cluster_resources()["GPU"] - ray.available_resources().get("GPU", 0.0))
 
 
 def _gpus_awake(text: str) -> float:
