@@ -54,11 +54,12 @@ class Batcher(Generic[Item, Result]):
             started = time.perf_counter()
             try:
                 results = await asyncio.to_thread(self._run, batch[0].key, [waiting.item for waiting in batch])
+                answers = list(zip(batch, results, strict=True))
             except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
                 _fail(batch, error)
                 continue
             took = time.perf_counter() - started
-            for waiting, result in zip(batch, results, strict=True):
+            for waiting, result in answers:
                 if not waiting.done.done():
                     waiting.done.set_result(Timed(result, started - waiting.since, took))
 

@@ -17,6 +17,7 @@ from serve_app.windows import SAMPLE_RATE, Window
 ATTEMPTS = 3
 """How often a window is sent before its loss is the client's."""
 
+NO_ALIGNMENT = "this preset has no alignment: times are those of segments, not of words"
 NO_ALIGNER = "no aligner for language '{}': times are those of segments, not of words"
 
 Value = TypeVar("Value")
@@ -111,10 +112,11 @@ class _Windows:
         self._stages = stages
         self._shared = shared
         self._decode = options.decode
-        self._align = options.align and stages.has_alignment and options.decode.task == "transcribe"
+        wanted = options.align and options.decode.task == "transcribe"
+        self._align = wanted and stages.has_alignment
         self._clock = clock
         self._turnstile = asyncio.Semaphore(in_flight)
-        self._warnings: dict[str, None] = {}
+        self._warnings = {NO_ALIGNMENT: None} if wanted and not stages.has_alignment else {}
 
     async def run(self, windows: Sequence[Window]) -> tuple[list[Segment], str, list[str]]:
         """Return all segments in the order of time, the language, and what was left undone."""

@@ -58,8 +58,8 @@ class Call:
 class FakeStages:
     """Stages that answer at once with made-up text, unless told to fail or to wait.
 
-    `failures[stage]` are raised by the next calls of a stage, None lets one pass; `gates[stage]` holds its calls until
-    it is set. `begun` are all calls, `unfinished` those that have neither returned, nor raised, nor been cancelled.
+    `failures[stage]` are raised by the next calls of a stage, None lets one pass; a gate in `gates` holds the calls of
+    a stage, or those on a window, until it is set. `begun` are all calls, `unfinished` those that have neither returned, nor raised, nor been cancelled.
     """
 
     has_alignment: bool = True
@@ -69,7 +69,7 @@ class FakeStages:
     turns: Sequence[SpeakerTurn] = ()
     say: Callable[[Window], str] = say
     failures: dict[str, list[Exception | None]] = field(default_factory=dict)
-    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    gates: dict[str | Window | None, asyncio.Event] = field(default_factory=dict)
     begun: list[Call] = field(default_factory=list)
     unfinished: list[Call] = field(default_factory=list)
     most_at_once: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -113,8 +113,10 @@ class FakeStages:
         self.most_at_once[call.stage] = max(self.most_at_once[call.stage], at_once)
         self._look()
         try:
-            if gate := self.gates.get(call.stage):
-                await gate.wait()
+            await asyncio.sleep(0)
+            for held in (call.stage, call.window):
+                if held in self.gates:
+                    await self.gates[held].wait()
             planned = self.failures.get(call.stage)
             if planned and (failure := planned.pop(0)):
                 raise failure
