@@ -18,7 +18,7 @@ check: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m serve_app.serve_config $(filter-out configs/models.yaml,$(wildcard configs/*.yaml))
+	$(BIN)/python -m serve_app.serve_config configs/*.yaml
 
 format: .venv/.ready
 	$(BIN)/ruff check --fix .

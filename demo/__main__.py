@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.service import Service, ServiceFailed
+from serve_app.serve_config import load_serve_config
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parent / "configs" / "local.yaml"
@@ -32,6 +33,7 @@ def main(
     if _taken(PORT):
         console.print(f"[red]Port {PORT} is in use.[/] Stop what listens there (another demo?) and try again.")
         raise SystemExit(1)
+    load_serve_config(CONFIG)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     service = Service(CONFIG, LOG)
     try:

@@ -39,11 +39,16 @@ class Service:
         """The child's process id; all that it starts are its descendants."""
         return self._child.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether the child is gone."""
+        return self._child.poll() is not None
+
     def until_ready(self, url: str, patience_s: float) -> Iterator[dict[str, Any]]:
         """Yield the presets' states, several times a second, until all that are awake are ready."""
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            if self._child.poll() is not None:
+            if self.ended:
                 raise ServiceFailed(self._tail())
             ready, presets = _ask(url)
             if ready:
@@ -60,7 +65,7 @@ class Service:
     def stop(self, patience_s: float = 40.0) -> None:
         """Ask the child to shut Serve and its Ray down; end its whole session if it does not."""
         for ask in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            if self._child.poll() is not None:
+            if self.ended:
                 return
             os.killpg(self._child.pid, ask) if ask == signal.SIGKILL else self._child.send_signal(ask)
             with suppress(subprocess.TimeoutExpired):

@@ -12,12 +12,14 @@ from ray.serve import Application
 from serve_app.config import GatewayArgs, PresetArgs
 from serve_app.deployments import Alignment, Diarization, Gateway, Pipeline, Transcription
 
-INGRESS = {"max_ongoing_requests": 200, "ray_actor_options": {"num_cpus": 0.1}, "graceful_shutdown_timeout_s": 600}
+INGRESS = {"ray_actor_options": {"num_cpus": 0.1}, "graceful_shutdown_timeout_s": 600}
 STAGE = {
     "ray_actor_options": {"num_cpus": 0.2},
     "graceful_shutdown_timeout_s": 600,
     "max_constructor_retry_count": 3,  # a broken snapshot fails fast and says why
 }
+FILES_AT_ONCE = 32
+"""A pipeline replica holds the upload and the samples (230 MB an hour) of each file under way."""
 BATCHES_ON_HAND = 2
 """A transcription replica takes on this many batches: one in the model, the rest ready behind it."""
 
@@ -34,12 +36,13 @@ def build_preset(args: PresetArgs) -> Application:
         stages["alignment"] = _stage(Alignment, max_ongoing_requests=16).bind(args.alignment, store)
     if args.diarization and not args.diarization.app:
         stages["diarization"] = _stage(Diarization, max_ongoing_requests=4).bind(args.diarization, store)
-    return serve.deployment(serve.ingress()(Pipeline), **INGRESS).bind(args, **stages)
+    ingress = serve.deployment(serve.ingress()(Pipeline), max_ongoing_requests=FILES_AT_ONCE, **INGRESS)
+    return ingress.bind(args, **stages)
 
 
 def build_gateway(args: GatewayArgs) -> Application:
     """Build the gateway at `/` over presets that are applications of the same names."""
-    return serve.deployment(serve.ingress()(Gateway), **INGRESS).bind(args)
+    return serve.deployment(serve.ingress()(Gateway), max_ongoing_requests=200, **INGRESS).bind(args)
 
 
 def _stage(cls: type, **options: Any) -> Any:

@@ -12,6 +12,19 @@ from pydantic import Field, model_validator
 from serve_app.strict import Strict
 
 Device = Literal["cpu", "cuda", "auto"]
+ComputeType = Literal[
+    "default",
+    "auto",
+    "int8",
+    "int8_float32",
+    "int8_float16",
+    "int8_bfloat16",
+    "int16",
+    "float16",
+    "bfloat16",
+    "float32",
+]
+"""CTranslate2's; `default` keeps what the snapshot was saved as."""
 
 
 class StoreArgs(Strict):
@@ -34,10 +47,16 @@ class TranscriptionArgs(Strict):
 
     model: str
     device: Device = "auto"
-    compute_type: str = "default"
+    compute_type: ComputeType = "default"
     threads: int = Field(default=0, ge=0, description="CPU threads of one replica; 0: as many as Ray gave it")
     batch_size: int = Field(default=8, ge=1, le=256, description="windows decoded together at most")
     beam_size: int = Field(default=5, ge=1, le=16)
+
+    @model_validator(mode="after")
+    def _cpus_have_no_half_floats(self) -> Self:
+        if self.device == "cpu" and "float16" in self.compute_type.replace("bfloat16", ""):
+            raise ValueError(f"compute_type '{self.compute_type}' needs a GPU; on a CPU use int8 or float32")
+        return self
 
 
 class AlignmentArgs(Strict):
@@ -62,6 +81,7 @@ class DiarizationArgs(Strict):
     model: str | None = None
     device: Device = "auto"
     threads: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=16, ge=1, le=256, description="chunks in the model at once; bounds its memory")
 
     @model_validator(mode="after")
     def _own_or_borrowed(self) -> Self:
@@ -112,4 +132,6 @@ class GatewayArgs(Strict):
         for alias, preset in self.aliases.items():
             if preset not in self.presets:
                 raise ValueError(f"alias '{alias}' names '{preset}', which is none of the presets {self.presets}")
+            if alias in self.presets:
+                raise ValueError(f"alias '{alias}' hides the preset of that name; choose another alias")
         return self

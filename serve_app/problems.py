@@ -33,6 +33,8 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, RayscribeError):  # FastAPI wraps what is raised while it reads a body
+            return problem(error.__cause__)
         known = BadRequest(str(error.detail))
         known.status = error.status_code
         known.code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, known.code)

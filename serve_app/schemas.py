@@ -54,7 +54,7 @@ class TranscriptionForm(Strict):
     @classmethod
     def _blank_is_absent(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            return {key: value for key, value in values.items() if value != ""}
+            return {_outermost(key): value for key, value in values.items() if value != ""}
         return values
 
     def options(self) -> RequestOptions:
@@ -84,3 +84,8 @@ class TranscriptionForm(Strict):
             raise BadRequest("timestamp_granularities needs response_format=verbose_json", "timestamp_granularities")
         if self.response_format in SPEAKER_FORMATS and self.diarize is False:
             raise BadRequest(f"{self.response_format} cannot do without speakers; leave diarize out", "diarize")
+
+
+def _outermost(key: str) -> str:
+    """Return `chunking_strategy` for `chunking_strategy[type]`: OpenAI's clients send its object in brackets."""
+    return key.partition("[")[0] if key.startswith("chunking_strategy[") else key

@@ -23,6 +23,8 @@ class Diarizer:
         pipeline = Pipeline.from_pretrained(path)
         if pipeline is None:
             raise FileNotFoundError(f"{path} holds no pyannote pipeline; verify the snapshot with `model-store verify`")
+        pipeline.segmentation_batch_size = args.batch_size
+        pipeline.embedding_batch_size = args.batch_size
         self._pipeline = pipeline.to(torch.device(torch_device(args.device)))
         self._from_numpy = torch.from_numpy
 

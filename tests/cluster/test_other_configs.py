@@ -6,6 +6,8 @@ replicas, borrowed stages and sleeping presets stay as they are written.
 
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +47,9 @@ def test_a_config_deploys_and_answers(
     port = config["http_options"]["port"] = free_port()
     path = tmp_path / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config))
-    subprocess.run([BIN / "serve", "shutdown", "-y", "-a", cluster.dashboard], check=True, capture_output=True)
-    subprocess.run([BIN / "serve", "deploy", path, "-a", cluster.dashboard], check=True, capture_output=True)
+    _deploy(cluster, path)
     client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=200, max_retries=0)
-    states = _until_ready(f"http://127.0.0.1:{port}/ready")
+    states = _until(f"http://127.0.0.1:{port}/ready", _all_ready_or_asleep)
     awake = [preset for preset, state in states.items() if state["state"] == "ready"]
     assert awake
     for preset in awake:
@@ -59,17 +60,40 @@ def test_a_config_deploys_and_answers(
     assert _gpus_taken() == pytest.approx(_gpus_awake(text), abs=0.01)
 
 
-def _until_ready(url: str) -> Any:
+def test_a_model_that_nobody_published_is_told_with_its_mend(cluster: Cluster, service: str, tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
+    (fast,) = (app for app in config["applications"] if app["name"] == "fast")
+    fast["args"]["transcription"]["model"] = "demo-whispr"
+    port = config["http_options"]["port"] = free_port()
+    path = tmp_path / "broken.yaml"
+    path.write_text(yaml.safe_dump({**config, "applications": [config["applications"][0], fast]}))
+    _deploy(cluster, path)
+    message = _until(f"http://127.0.0.1:{port}/ready", lambda presets: "demo-whispr" in presets["fast"]["message"])[
+        "fast"
+    ]
+    assert message["state"] == "unhealthy"
+    assert "demo-whisper" in message["message"]
+
+
+def _deploy(cluster: Cluster, path: Path) -> None:
+    subprocess.run([BIN / "serve", "shutdown", "-y", "-a", cluster.dashboard], check=True, capture_output=True)
+    subprocess.run([BIN / "serve", "deploy", path, "-a", cluster.dashboard], check=True, capture_output=True)
+
+
+def _until(url: str, reached: Callable[[Any], bool]) -> Any:
+    """Return the presets' states once they are as wanted."""
     deadline = time.monotonic() + STARTS_WITHIN_S
     while True:
-        try:
-            response = httpx.get(url, timeout=5)
-            if response.status_code == httpx.codes.OK:
-                return response.json()["presets"]
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < deadline, "the config never became ready"
+        with suppress(httpx.TransportError, ValueError):
+            presets = httpx.get(url, timeout=5).json().get("presets")
+            if presets and reached(presets):
+                return presets
+        assert time.monotonic() < deadline, "the config never got there"
         time.sleep(0.5)  # between two looks at a condition
+
+
+def _all_ready_or_asleep(presets: Any) -> bool:
+    return all(preset["state"] in ("ready", "asleep") for preset in presets.values())
 
 
 def _gpus_taken() -> float:
