@@ -59,7 +59,8 @@ class FakeStages:
     """Stages that answer at once with made-up text, unless told to fail or to wait.
 
     `failures[stage]` are raised by the next calls of a stage, None lets one pass; a gate in `gates` holds the calls of
-    a stage, or those on a window, until it is set. `begun` are all calls, `unfinished` those that have neither returned, nor raised, nor been cancelled.
+    a stage, or those on a window, until it is set. `begun` are all calls, `unfinished` those that have neither
+    returned, nor raised, nor been cancelled.
     """
 
     has_alignment: bool = True

@@ -1,0 +1,133 @@
+"""The form: OpenAI's fields become options, and what is not offered is refused by its name."""
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+from fastapi import UploadFile
+from pydantic import ValidationError
+
+from serve_app.errors import BadRequest, UnsupportedOption
+from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
+from serve_app.schemas import REFUSED, TranscriptionForm
+
+
+def form(**fields: Any) -> TranscriptionForm:
+    return TranscriptionForm.model_validate({"file": UploadFile(BytesIO(b"x")), **fields})
+
+
+def test_a_file_is_enough() -> None:
+    assert form().options() == RequestOptions(align=False)
+    assert form().response_format == "json"
+
+
+def test_every_field_reaches_its_stage() -> None:
+    asked = form(
+        **{
+            "language": "de",
+            "prompt": "Vorher.",
+            "temperature": "0.4",
+            "beam_size": "3",
+            "keywords[]": ["Ray", "Serve"],
+        },
+        **{"diarize": "true", "num_speakers": "2", "min_speakers": "1", "max_speakers": "4"},
+        response_format="verbose_json",
+    )
+    assert asked.options() == RequestOptions(
+        decode=DecodeOptions("de", "transcribe", "Vorher.", "Ray, Serve", 0.4, 3),
+        align=True,
+        diarize=True,
+        speakers=SpeakerOptions(2, 1, 4),
+    )
+
+
+def test_options_can_be_keys_of_a_batch() -> None:
+    assert hash(form(language="de").options()) == hash(form(language="de").options())
+
+
+@pytest.mark.parametrize(
+    ("response_format", "align", "diarize"),
+    [
+        ("json", False, False),
+        ("text", False, False),
+        ("srt", True, False),
+        ("vtt", True, False),
+        ("verbose_json", True, False),
+        ("diarized_json", True, True),
+        ("rttm", False, True),
+    ],
+)
+def test_a_format_asks_for_the_stages_it_needs(response_format: str, align: bool, diarize: bool) -> None:
+    options = form(response_format=response_format).options()
+    assert (options.align, options.diarize) == (align, diarize)
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_refused_option_names_itself_and_what_to_do(name: str) -> None:
+    value = "true" if name == "stream" else ["something"]
+    with pytest.raises(UnsupportedOption) as caught:
+        form(**{name: value}).options()
+    assert caught.value.param == name
+    assert str(caught.value) == f"'{name}': {REFUSED[name]}"
+
+
+def test_a_refused_option_that_is_off_or_empty_is_no_request() -> None:
+    assert form(**{"stream": "false", "include[]": [], "languages[]": []}).options() == RequestOptions(align=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"chunking_strategy": "server_vad"}, "chunking_strategy"),
+        ({"timestamp_granularities[]": ["word"]}, "timestamp_granularities"),
+        ({"timestamp_granularities[]": ["word"], "response_format": "srt"}, "timestamp_granularities"),
+        ({"response_format": "diarized_json", "diarize": "false"}, "diarize"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        form(**fields).options()
+    assert caught.value.param == param
+    assert param in str(caught.value)
+
+
+def test_chunking_auto_is_what_happens_anyway() -> None:
+    assert form(chunking_strategy="auto").options() == form().options()
+
+
+def test_blank_fields_are_absent() -> None:
+    blank = form(language="", prompt="", temperature="", response_format="", num_speakers="", diarize="", model="")
+    assert blank.options() == RequestOptions(align=False)
+    assert blank.model is None
+
+
+@pytest.mark.parametrize("given", ["timestamp_granularities[]", "timestamp_granularities"])
+def test_arrays_come_with_or_without_brackets(given: str) -> None:
+    asked = form(**{given: ["word", "segment"], "response_format": "verbose_json"})
+    assert asked.timestamp_granularities == ["word", "segment"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"language": "english"}, "language"),
+        ({"language": "EN"}, "language"),
+        ({"temperature": "1.5"}, "temperature"),
+        ({"temperature": "warm"}, "temperature"),
+        ({"response_format": "xml"}, "response_format"),
+        ({"timestamp_granularities[]": ["letter"]}, "timestamp_granularities[]"),
+        ({"num_speakers": "0"}, "num_speakers"),
+        ({"max_speakers": "51"}, "max_speakers"),
+        ({"beam_size": "0"}, "beam_size"),
+        ({"diarize": "perhaps"}, "diarize"),
+    ],
+)
+def test_a_wrong_value_is_refused_at_its_field(fields: dict[str, Any], place: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        form(**fields)
+    assert [error["loc"][0] for error in caught.value.errors()] == [place]
+
+
+def test_an_unknown_field_names_the_nearest() -> None:
+    with pytest.raises(ValidationError, match="unknown key 'respons_format'; did you mean 'response_format'"):
+        form(respons_format="srt")
