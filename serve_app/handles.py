@@ -111,7 +111,8 @@ class RayPresets:
         preset = self._aliases.get(model or "", model or "")
         if preset not in self.names:
             known = [*self.names, *self._aliases]
-            raise UnknownPreset(f"no preset is named '{model}'{did_you_mean(str(model), known)}", "model")
+            wrong = "'model' is required" if model is None else f"no preset is named '{model}'"
+            raise UnknownPreset(f"{wrong}{did_you_mean(model or '', known)}", "model")
         return preset
 
     async def transcribe(self, preset: str, upload: bytes, options: RequestOptions) -> Transcript:

@@ -1,0 +1,92 @@
+"""Ray's errors and names behind the plain protocols, without a cluster."""
+
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, ObjectLostError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from serve_app.config import PresetArgs, TranscriptionArgs
+from serve_app.errors import NotAudio, PresetUnavailable, RayscribeError, StageFailed, StageLost, UnknownPreset
+from serve_app.handles import HOSTED_MODELS, RayPresets, answer
+from serve_app.options import RequestOptions
+from serve_app.transcript import Transcript
+
+
+async def raised(error: Exception) -> None:
+    raise error
+
+
+def in_a_replica(error: Exception) -> Exception:
+    """An error as it arrives from the replica that raised it."""
+    arrived: Exception = RayTaskError("transcribe", "a traceback", error).as_instanceof_cause()
+    return arrived
+
+
+async def test_an_answer_passes() -> None:
+    async def fine() -> int:
+        return 3
+
+    assert await answer(fine(), "it") == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "said"),
+    [
+        (in_a_replica(NotAudio("no audio", "file")), NotAudio, "no audio"),
+        (in_a_replica(StageLost("lost its replica")), StageLost, "lost its replica"),
+        (in_a_replica(ValueError("wrong shape")), StageFailed, "the stage failed: ValueError: wrong shape"),
+        (ActorDiedError(), StageLost, "the stage lost its replica"),
+        (ObjectLostError("00", None, ""), StageLost, "the stage lost its replica"),
+        (DeploymentUnavailableError("x"), PresetUnavailable, "the stage failed to start"),
+        (BackPressureError(num_queued_requests=3, max_queued_requests=3), PresetUnavailable, "too much waiting"),
+    ],
+)
+async def test_rays_errors_become_ours(error: Exception, expected: type[RayscribeError], said: str) -> None:
+    with pytest.raises(expected) as caught:
+        await answer(raised(error), "the stage")
+    assert type(caught.value) is expected
+    assert said in str(caught.value)
+
+
+async def test_a_clients_error_keeps_its_parameter() -> None:
+    with pytest.raises(NotAudio) as caught:
+        await answer(raised(in_a_replica(NotAudio("no audio", "file"))), "the stage")
+    assert (caught.value.param, caught.value.status) == ("file", 400)
+
+
+PRESETS = RayPresets(["fast", "high"], {"whisper-1": "fast"})
+
+
+@pytest.mark.parametrize(("model", "preset"), [("fast", "fast"), ("high", "high"), ("whisper-1", "fast")])
+def test_a_model_is_a_preset_or_an_alias(model: str, preset: str) -> None:
+    assert PRESETS.resolve(model) == preset
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("hihg", "no preset is named 'hihg'; did you mean 'high'?"),
+        ("zzz", "no preset is named 'zzz'; known are: fast, high, whisper-1"),
+        (None, "'model' is required; known are: fast, high, whisper-1"),
+    ],
+)
+def test_an_unknown_model_is_told_what_there_is(model: str | None, said: str) -> None:
+    with pytest.raises(UnknownPreset) as caught:
+        PRESETS.resolve(model)
+    assert caught.value.param == "model"
+    assert said in str(caught.value)
+    assert "None" not in str(caught.value)
+
+
+async def test_a_presets_own_path_answers_to_its_name_and_to_openais() -> None:
+    async def transcribe(upload: bytes, options: RequestOptions) -> Transcript:
+        return Transcript("en", float(len(upload)))
+
+    args = PresetArgs(preset="fast", transcription=TranscriptionArgs(model="m"))
+    presets = RayPresets.of_one(args, transcribe)
+    names: list[Any] = [None, "fast", *HOSTED_MODELS]
+    assert {presets.resolve(name) for name in names} == {"fast"}
+    with pytest.raises(UnknownPreset):
+        presets.resolve("high")
+    assert (await presets.transcribe("fast", b"123", RequestOptions())).duration == 3.0

@@ -1,0 +1,51 @@
+"""What a process may import: the gateway and the pipeline stay small, and no stage drags in another's libraries."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"ray", "torch", "av", "ctranslate2", "faster_whisper", "whisperx", "pyannote", "transformers", "onnxruntime"}
+
+
+def imported_by(code: str) -> set[str]:
+    """The heavy packages that a fresh interpreter holds after running code."""
+    shown = f"{code}\nimport sys, json; print(json.dumps(sorted({HEAVY!r} & set(sys.modules))))"
+    done = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_plain_modules_import_neither_ray_nor_any_model() -> None:
+    names = "api body_limit config errors formats options pipeline presets problems schemas speakers stages strict"
+    modules = [f"serve_app.{name}" for name in [*names.split(), "batching", "transcript", "windows"]]
+    assert imported_by(f"import {', '.join(modules)}") == set()
+
+
+def test_decoding_and_speech_detection_need_no_torch() -> None:
+    code = (
+        "from serve_app.config import VadArgs; from serve_app.models import audio, vad\n"
+        "vad.SpeechWindows(VadArgs())(audio.decode(open('tests/data/one_sentence.flac', 'rb').read()))"
+    )
+    assert imported_by(code).isdisjoint({"ray", "torch", "transformers"})
+
+
+def test_model_modules_import_no_model_library_by_themselves() -> None:
+    names = "aligner devices diarizer environment transcriber vad"
+    modules = ", ".join(f"serve_app.models.{name}" for name in names.split())
+    assert imported_by(f"import {modules}") == set()
+
+
+def test_transcription_needs_no_torch(demo_models: Path) -> None:
+    code = (
+        "import numpy as np; from pathlib import Path; from serve_app.config import TranscriptionArgs\n"
+        "from serve_app.models.transcriber import Transcriber\n"
+        f"path = Path({str(demo_models / 'whisper')!r})\n"
+        "Transcriber(path, TranscriptionArgs(model='demo', device='cpu'), ['en'], 1).warm_up()"
+    )
+    assert imported_by(code).isdisjoint({"ray", "torch", "transformers", "whisperx"})
+
+
+def test_the_deployments_import_ray_and_no_model() -> None:
+    assert imported_by("import serve_app.app, serve_app.deployments, serve_app.handles") == {"ray"}

@@ -1,0 +1,190 @@
+"""The unmodified OpenAI SDK as the judge of every answer and error; it validates strictly here."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fakes import FakePresets, segment
+
+from serve_app import errors
+from serve_app.api import create_api
+from serve_app.config import LimitArgs
+from serve_app.transcript import Segment, SpeakerTurn, Transcript
+
+FIRST = segment("Hello there.", 0.0, 2.0, "A")
+FIRST = Segment(FIRST.start, FIRST.end, FIRST.text, FIRST.words, "A", 12, (7, 8), 0.2, -0.25, 0.9, 0.01)
+TRANSCRIPT = Transcript(
+    *("en", 4.2, (FIRST, segment("Bye.", 2.0, 4.0, "B"))),
+    turns=(SpeakerTurn(0, 2, "A"), SpeakerTurn(2, 4, "B")),
+    warnings=("an addition of ours",),
+)
+
+
+@pytest.fixture
+def presets() -> FakePresets:
+    return FakePresets(transcript=TRANSCRIPT)
+
+
+@pytest.fixture
+async def client(presets: FakePresets) -> AsyncIterator[openai.AsyncOpenAI]:
+    transport = httpx.ASGITransport(app=create_api(presets, LimitArgs()), raise_app_exceptions=False)
+    async with openai.AsyncOpenAI(
+        base_url="http://rayscribe/v1",
+        api_key="unused",
+        max_retries=0,
+        http_client=httpx.AsyncClient(transport=transport),
+        _strict_response_validation=True,
+    ) as client:
+        yield client
+
+
+async def create(client: openai.AsyncOpenAI, **options: Any) -> Any:
+    return await client.audio.transcriptions.create(file=("clip.flac", b"sound"), **{"model": "fast", **options})
+
+
+async def test_json(client: openai.AsyncOpenAI) -> None:
+    answer = await create(client)
+    assert type(answer).__name__ == "Transcription"
+    assert (answer.text, answer.usage.type, answer.usage.seconds) == ("Hello there. Bye.", "duration", 5)
+
+
+async def test_verbose_json_with_words_and_segments(client: openai.AsyncOpenAI) -> None:
+    answer = await create(client, response_format="verbose_json", timestamp_granularities=["word", "segment"])
+    assert type(answer).__name__ == "TranscriptionVerbose"
+    assert (answer.language, answer.duration, answer.text) == ("en", 4.2, "Hello there. Bye.")
+    assert [(word.word, word.start, word.end) for word in answer.words] == [
+        *(("Hello", 0.0, 1.0), ("there.", 1.0, 2.0), ("Bye.", 2.0, 4.0)),
+    ]
+    first, second = answer.segments
+    assert (first.id, first.seek, first.start, first.end, first.text) == (0, 12, 0.0, 2.0, "Hello there.")
+    assert (first.tokens, first.temperature, first.avg_logprob) == ([7, 8], 0.2, -0.25)
+    assert (first.compression_ratio, first.no_speech_prob, second.id) == (0.9, 0.01, 1)
+
+
+@pytest.mark.parametrize(("asked", "absent"), [("word", "segments"), ("segment", "words")])
+async def test_verbose_json_leaves_out_what_was_not_asked_for(
+    client: openai.AsyncOpenAI, asked: str, absent: str
+) -> None:
+    answer = await create(client, response_format="verbose_json", timestamp_granularities=[asked])
+    assert getattr(answer, absent) is None
+
+
+async def test_diarized_json(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
+    answer = await create(client, response_format="diarized_json", chunking_strategy="auto")
+    assert type(answer).__name__ == "TranscriptionDiarized"
+    assert (answer.task, answer.duration) == ("transcribe", 4.2)
+    assert [(each.id, each.type, each.speaker, each.start, each.end, each.text) for each in answer.segments] == [
+        ("seg_0", "transcript.text.segment", "A", 0.0, 2.0, "Hello there."),
+        ("seg_1", "transcript.text.segment", "B", 2.0, 4.0, "Bye."),
+    ]
+    assert presets.asked[0][2].diarize
+
+
+@pytest.mark.parametrize(
+    ("response_format", "text"),
+    [
+        ("text", "Hello there. Bye.\n"),
+        (
+            "srt",
+            "1\n00:00:00,000 --> 00:00:02,000\n[A] Hello there.\n\n2\n00:00:02,000 --> 00:00:04,000\n[B] Bye.\n",
+        ),
+        (
+            "vtt",
+            "WEBVTT\n\n00:00:00.000 --> 00:00:02.000\n<v A>Hello there.\n\n00:00:02.000 --> 00:00:04.000\n<v B>Bye.\n",
+        ),
+    ],
+)
+async def test_plain_texts_are_strings(client: openai.AsyncOpenAI, response_format: Any, text: str) -> None:
+    assert await create(client, response_format=response_format) == text
+
+
+async def test_an_empty_transcript_parses(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
+    presets.transcript = Transcript("en", 3.0)
+    for response_format in ("json", "verbose_json", "diarized_json"):
+        assert (await create(client, response_format=response_format)).text == ""
+
+
+async def test_options_arrive_as_the_sdk_writes_them(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
+    await create(
+        client,
+        **{"language": "de", "prompt": "Vorher.", "temperature": 0.5, "response_format": "verbose_json"},
+        extra_body={"keywords": ["Ray", "Serve"], "diarize": True, "num_speakers": 2},
+    )
+    options = presets.asked[0][2]
+    assert (options.decode.language, options.decode.initial_prompt) == ("de", "Vorher.")
+    assert (options.decode.temperature, options.decode.hotwords) == (0.5, "Ray, Serve")
+    assert (options.diarize, options.speakers.num_speakers) == (True, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"include": ["logprobs"]}, "include"),
+        ({"stream": True}, "stream"),
+        ({"chunking_strategy": {"type": "server_vad", "threshold": 0.3}}, "chunking_strategy"),
+        ({"known_speaker_names": ["Ann"]}, "known_speaker_names"),
+        ({"known_speaker_references": ["data:audio/wav;base64,AA=="]}, "known_speaker_references"),
+    ],
+)
+async def test_what_is_not_offered_is_a_bad_request_that_names_it(
+    client: openai.AsyncOpenAI, options: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await create(client, **options)
+    assert (caught.value.param, caught.value.code) == (param, "unsupported_option")
+    assert caught.value.type == "invalid_request_error"
+
+
+async def test_timestamps_need_the_verbose_format(client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="response_format=verbose_json"):
+        await create(client, timestamp_granularities=["word"])
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (errors.NotAudio("no audio", "file"), openai.BadRequestError),
+        (errors.UnknownPreset("no such preset", "model"), openai.NotFoundError),
+        (errors.UploadTooLarge("too large", "file"), openai.APIStatusError),
+        (errors.PresetUnavailable("asleep"), openai.InternalServerError),
+        (errors.StageLost("lost"), openai.InternalServerError),
+        (errors.StageFailed("failed"), openai.InternalServerError),
+        (KeyError("a bug"), openai.InternalServerError),
+    ],
+)
+async def test_errors_raise_the_sdks_own_with_parameter_and_code(
+    client: openai.AsyncOpenAI, presets: FakePresets, failure: Exception, expected: type[openai.APIStatusError]
+) -> None:
+    presets.failure = failure
+    with pytest.raises(expected) as caught:
+        await create(client)
+    ours = failure if isinstance(failure, errors.RayscribeError) else errors.RayscribeError("an internal error")
+    assert (caught.value.status_code, caught.value.code, caught.value.param) == (ours.status, ours.code, ours.param)
+    assert ours.message in caught.value.message
+
+
+async def test_busy_is_tried_again_by_the_sdk_until_it_works(
+    client: openai.AsyncOpenAI, presets: FakePresets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    async def no_wait(seconds: float) -> None:
+        waited.append(seconds)
+        presets.failure = None
+
+    monkeypatch.setattr("openai._base_client.anyio.sleep", no_wait)
+    presets.failure = errors.StageLost("lost")
+    answer = await create(client.with_options(max_retries=2))
+    assert answer.text == "Hello there. Bye."
+    assert waited == [5]
+    assert len(presets.asked) == 2
+
+
+async def test_presets_are_models(client: openai.AsyncOpenAI) -> None:
+    assert [model.id async for model in client.models.list()] == ["fast", "premium"]
+    assert (await client.models.retrieve("premium")).owned_by == "rayscribe"
+    with pytest.raises(openai.NotFoundError) as caught:
+        await client.models.retrieve("turbo")
+    assert caught.value.code == "model_not_found"
