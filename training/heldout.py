@@ -127,7 +127,8 @@ def unheard_synthesisers(seed: int, count: int) -> Iterator[Clip]:
     speakers = _installed()
     if not speakers:
         packages = " ".join(FESTIVAL_VOICES.values())
-        raise RuntimeError(f"no other synthesiser is installed: apt-get install festival {packages} libttspico-utils")
+        packages += " (and pico: libttspico-utils, of Debian's non-free)"
+        raise RuntimeError(f"no other synthesiser is installed: apt-get install festival {packages}")
     rng = np.random.default_rng([seed, 5])
     for index in range(count):
         name = list(speakers)[index % len(speakers)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from torch import multiprocessing
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("training/work/whisper"))
     parser.add_argument("--out", type=Path, default=Path("demo/models/whisper"))
     options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of the workers that are spawned
     prepare(options.work, options.shards, options.workers)
     multiprocessing.spawn(train, (start(options.work), options.work, options.minutes * 60), options.workers)
     export(options.work / "checkpoint.pt", options.out)

@@ -14,7 +14,6 @@ from training.whisper.data import IGNORED, Dataset, Item
 from training.whisper.features import SPAN
 
 NOT_SCORED = -100
-PREFIX = (tokens.SOT, tokens.ENGLISH, tokens.TRANSCRIBE)
 
 
 @dataclass
@@ -37,11 +36,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Options:
-    """Which windows (encoder frames), how many frames a batch, and the share with timestamps."""
+    """Which windows (encoder frames), how many frames a batch, and the shares with timestamps and prompts."""
 
     longest: int
     frames: int
     timestamps: float = 0.08
+    prompts: float = 0.04
     augment: bool = True
 
 
@@ -69,8 +69,8 @@ def _group(keys: list[tuple[str, int, int]], frames: int) -> Iterator[list[tuple
 def collate(items: list[Item], options: Options, rng: np.random.Generator) -> Batch:
     """One batch; two frames of padding follow the longest window."""
     frames = max(len(item.features) // 2 for item in items) + 2
-    texts = [_text(item, bool(rng.random() < options.timestamps)) for item in items]
-    length = max(len(text) for text, _ in texts) - 1
+    texts = [_text(item, bool(rng.random() < options.timestamps), _prompt(options, rng)) for item in items]
+    length = max(map(len, texts)) - 1
     features = np.stack([_features(item, frames, options.augment, rng) for item in items])
     words = [_frame_words(item, frames - 1) for item in items]
     return Batch(
@@ -78,10 +78,10 @@ def collate(items: list[Item], options: Options, rng: np.random.Generator) -> Ba
         phones=torch.from_numpy(np.stack([_phones(item, frames - 1) for item in items])),
         frame_words=torch.from_numpy(np.stack([word for word, _ in words])),
         frame_before=torch.from_numpy(np.stack([before for _, before in words])),
-        inputs=_pad([_corrupt(text[:-1], options, rng) for text, _ in texts], length, tokens.EOT),
-        targets=_pad([_targets(text, item) for (text, _), item in zip(texts, items, strict=True)], length, NOT_SCORED),
-        said=_spans([spans[:-1] for _, spans in texts], length),
-        next=_spans([spans[1:] for _, spans in texts], length),
+        inputs=_pad([_corrupt([part.token for part in text[:-1]], options, rng) for text in texts], length, tokens.EOT),
+        targets=_pad([_targets(text) for text in texts], length, NOT_SCORED),
+        said=_spans([[part.span for part in text[:-1]] for text in texts], length),
+        next=_spans([[part.span for part in text[1:]] for text in texts], length),
     )
 
 
@@ -117,19 +117,38 @@ def _frame_words(item: Item, frames: int) -> tuple[np.ndarray, np.ndarray]:
     return now, before
 
 
-def _text(item: Item, timestamps: bool) -> tuple[list[int], list[tuple[int, int]]]:
-    """All tokens with the span of each: (0, 0) for a token that is nowhere; the end is all that follows."""
-    spans = [(int(start), int(end)) for start, end in item.spans]
-    words = list(zip((item.words + tokens.FIRST_WORD).tolist(), spans, strict=True))
-    after = int(item.spans[-1][1]) if len(item.spans) else 0
-    text = [(token, (0, 0)) for token in PREFIX]
+@dataclass(frozen=True)
+class Part:
+    """A token, the frames where it is heard ((0, 0): nowhere), and whether the decoder is asked for it."""
+
+    token: int
+    span: tuple[int, int] = (0, 0)
+    asked: bool = True
+
+
+def _text(item: Item, timestamps: bool, prompt: list[int]) -> list[Part]:
+    """Everything the decoder reads and says; the end is heard in all that follows the last word."""
+    words = [Part(tokens.FIRST_WORD + int(word), (int(a), int(b))) for word, (a, b) in _heard(item)]
+    after = words[-1].span[1] if words else 0
+    text = [Part(token, asked=False) for token in (*prompt, tokens.SOT)]
+    text += [Part(tokens.ENGLISH), Part(tokens.TRANSCRIBE, asked=False)]
     if timestamps and words:
-        first, last = (tokens.FIRST_TIME + int(frame) for frame in (item.spans[0][0], after))
-        text += [(first, words[0][1]), *words, (last, words[-1][1])]
+        first, last = words[0].span, words[-1].span
+        text += [Part(tokens.FIRST_TIME + first[0], first), *words, Part(tokens.FIRST_TIME + after, last)]
     else:
-        text += [(tokens.NO_TIMESTAMPS, (0, 0)), *words]
-    text.append((tokens.EOT, (after, 10_000)))
-    return [token for token, _ in text], [span for _, span in text]
+        text += [Part(tokens.NO_TIMESTAMPS, asked=False), *words]
+    return [*text, Part(tokens.EOT, (after, 10_000))]
+
+
+def _heard(item: Item) -> Iterator[tuple[int, tuple[int, int]]]:
+    return zip(item.words.tolist(), item.spans.tolist(), strict=True)
+
+
+def _prompt(options: Options, rng: np.random.Generator) -> list[int]:
+    """At times what was said before, or a hint: any words, to be read and not to be heard."""
+    if rng.random() >= options.prompts:
+        return []
+    return [tokens.PREVIOUS, *rng.integers(tokens.FIRST_WORD, tokens.EOT, int(rng.integers(1, 12))).tolist()]
 
 
 def _corrupt(text: list[int], options: Options, rng: np.random.Generator) -> list[int]:
@@ -142,11 +161,11 @@ def _corrupt(text: list[int], options: Options, rng: np.random.Generator) -> lis
     return [int(token) for token in np.where(wrong & np.array(words), others, text)]
 
 
-def _targets(text: list[int], item: Item) -> list[int]:
-    """After the start: the language or no-speech; then the text; the fixed prefix is not scored."""
-    first = tokens.ENGLISH if len(item.words) else tokens.NO_SPEECH
-    forced = 2 if text[3] == tokens.NO_TIMESTAMPS else 1
-    return [first, *[NOT_SCORED] * forced, *text[2 + forced :]][: len(text) - 1]
+def _targets(text: list[Part]) -> list[int]:
+    """What the decoder must say after each token; where there is no word, no-speech in place of the language."""
+    speech = any(tokens.FIRST_WORD <= part.token < tokens.EOT and part.asked for part in text)
+    wanted = [part.token if part.asked else NOT_SCORED for part in text[1:]]
+    return wanted if speech else [tokens.NO_SPEECH if token == tokens.ENGLISH else token for token in wanted]
 
 
 def _pad(rows: list[list[int]], length: int, value: int) -> Tensor:

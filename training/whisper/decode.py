@@ -13,12 +13,12 @@ from training.whisper.model import Whisper
 _START = [tokens.SOT, tokens.ENGLISH, tokens.TRANSCRIBE, tokens.NO_TIMESTAMPS]
 
 
-def word_error_rate(model: Whisper, data: Dataset, windows: int = 96) -> float:
+def word_error_rate(model: Whisper, data: Dataset, windows: int = 32) -> float:
     """Word errors per word over the first windows of `data`, padded to 30 s."""
     errors = words = 0
     for start in range(0, windows, 16):
         items = [data[key] for key in data.index[start : start + 16]]
-        options = Options(0, 0, timestamps=0.0, augment=False)
+        options = Options(0, 0, timestamps=0.0, prompts=0.0, augment=False)
         features = collate(items, options, np.random.default_rng(0)).features
         for heard, item in zip(greedy(model, features), items, strict=True):
             errors += distance(heard, [int(word) for word in item.words])

@@ -23,6 +23,7 @@ from training.whisper.data import Dataset
 from training.whisper.decode import word_error_rate
 from training.whisper.losses import Helpers, Weights, losses, total
 from training.whisper.model import Size, Whisper
+from training.whisper.optimiser import Optimiser
 
 AVERAGE = 0.998  # of the last some 500 steps
 
@@ -40,10 +41,10 @@ class Stage:
 
 STAGES = (
     Stage(0.06, 160, 2000, 0.0, Weights(phones=1.0, words=0.5, before=0.0, guide=0.3)),
-    Stage(0.18, 250, 3000, 0.0, Weights(phones=0.6, words=0.5, before=0.1, guide=0.4)),
-    Stage(0.40, 400, 3500, 0.04, Weights(phones=0.4, words=0.5, before=0.1, guide=0.4)),
-    Stage(0.75, 640, 4000, 0.08, Weights(phones=0.3, words=0.4, before=0.1, guide=0.3)),
-    Stage(1.00, 640, 5000, 0.15, Weights(phones=0.2, words=0.3, before=0.05, guide=0.2)),
+    Stage(0.18, 250, 2500, 0.0, Weights(phones=0.6, words=0.5, before=0.1, guide=0.4)),
+    Stage(0.40, 400, 2000, 0.0, Weights(phones=0.4, words=0.5, before=0.1, guide=0.4)),
+    Stage(0.75, 640, 2200, 0.04, Weights(phones=0.3, words=0.4, before=0.1, guide=0.3)),
+    Stage(1.00, 640, 3000, 0.10, Weights(phones=0.2, words=0.3, before=0.05, guide=0.2)),
 )
 
 
@@ -70,34 +71,23 @@ class Worker:
         self.rng = np.random.default_rng([seed, rank, int(shared.progress[0])])
         torch.manual_seed(int(self.rng.integers(1 << 30)))
         self.average = copy.deepcopy(shared.model)
-        modules = (shared.model, shared.helpers)
-        self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(_groups(self.parameters), lr=0.0, betas=(0.9, 0.98), fused=True)
+        self.optimiser, self.steps = Optimiser(shared.model, shared.helpers), 0
         self._last = time.monotonic()
 
     def save(self, path: Path) -> None:
         """Write a checkpoint under a temporary name, then rename it."""
         parts = {"model": self.shared.model, "helpers": self.shared.helpers, "average": self.average}
-        state = {name: part.state_dict() for name, part in (*parts.items(), ("optimiser", self.optimiser))}
+        state = {name: part.state_dict() for name, part in parts.items()}
         torch.save(state | {"progress": self.shared.progress}, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").rename(path)
 
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint; the shared part of it is loaded by the first worker alone."""
-        state = torch.load(path)
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-
     def step(self, batch: Batch, padding: int | None, weights: Weights, rate: float) -> dict[str, Tensor]:
         """One update; returns the losses."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16):
             parts = losses(self.shared.model, self.shared.helpers, batch, padding)
-        self.optimiser.zero_grad()
         total(parts, weights).backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimiser.step()
+        self.steps += 1
+        self.optimiser.step(rate * min(1.0, self.steps / 100))
         self._count(batch)
         return parts
 
@@ -119,16 +109,9 @@ class Worker:
             torch._foreach_lerp_(list(self.average.parameters()), list(self.shared.model.parameters()), 1 - keep)
 
 
-def _groups(parameters: list[Tensor]) -> list[dict[str, object]]:
-    """Weight decay for matrices only."""
-    matrices, vectors = [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() == 1]
-    return [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
-
-
-def learning_rate(steps: int, done: float, peak: float) -> float:
-    """Warm up over 200 steps, hold until 40 % of the time, then a cosine to zero."""
-    fall = 0.5 + 0.5 * math.cos(math.pi * max(0.0, (done - 0.4) / 0.6))
-    return peak * min(1.0, steps / 200) * fall
+def learning_rate(done: float, peak: float) -> float:
+    """Hold until 40 % of the time, then a cosine to zero; every worker warms up over its first 100 steps besides."""
+    return peak * (0.5 + 0.5 * math.cos(math.pi * max(0.0, (done - 0.4) / 0.6)))
 
 
 def start(folder: Path, seed: int = 5) -> Shared:
@@ -147,24 +130,24 @@ def train(rank: int, shared: Shared, folder: Path, seconds: float, seed: int = 5
     torch.set_num_threads(1)
     worker, data, dev = Worker(rank, shared, seed), Dataset(folder / "shards"), Dataset(folder / "dev")
     if (folder / "checkpoint.pt").exists():
-        worker.load(folder / "checkpoint.pt")
+        worker.average.load_state_dict(torch.load(folder / "checkpoint.pt")["average"])
     while shared.seconds < seconds:
         data.refresh()
         stage = next(stage for stage in STAGES if shared.seconds < stage.until * seconds)
         _run(worker, data, stage, seconds, peak)
         if rank == 0:
             worker.save(folder / "checkpoint.pt")
-            print(f"  dev wer {word_error_rate(worker.average, dev):.4f}", flush=True)
+            if shared.seconds > 0.3 * seconds:
+                print(f"  dev wer {word_error_rate(worker.average, dev):.4f}", flush=True)
 
 
-def _run(worker: Worker, data: Dataset, stage: Stage, seconds: float, peak: float, piece: float = 240.0) -> None:
+def _run(worker: Worker, data: Dataset, stage: Stage, seconds: float, peak: float, piece: float = 180.0) -> None:
     """Train in one stage for `piece` seconds, or until it is over."""
     end = min(stage.until * seconds, worker.shared.seconds + piece)
     source = batches(data, Options(stage.longest, stage.frames), worker.rng)
     sums: dict[str, float] = {}
     while worker.shared.seconds < end:
-        steps, done = int(worker.shared.progress[0]), worker.shared.seconds / seconds
-        _update(worker, source, stage, learning_rate(steps, done, peak), sums)
+        _update(worker, source, stage, learning_rate(worker.shared.seconds / seconds, peak), sums)
         if sums["steps"] >= 50:
             _report(worker, sums)
 
