@@ -3,9 +3,11 @@
 import json
 import wave
 from contextlib import suppress
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -156,3 +158,33 @@ def test_an_upload_opens_no_socket() -> None:
     session = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 5004 RTP/AVP 0\r\n"
     with pytest.raises(NotAudio, match="Invalid data"):
         decode(session.encode())
+
+
+def with_a_gap(seconds: float, rate: int = SAMPLE_RATE) -> bytes:
+    """A second of tone, nothing for `seconds`, and a second of tone, in a container that keeps time stamps."""
+    file = BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=rate, layout="mono")
+        for start in (0.0, 1.0 + seconds):
+            samples = (tone(1, rate) * 32767).astype(np.int16)[None]
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, round(start * rate), Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def test_a_gap_in_the_time_stamps_is_silence() -> None:
+    audio = decode(with_a_gap(2.0))
+    assert len(audio) == pytest.approx(4 * SAMPLE_RATE, abs=160)
+    assert np.abs(audio[int(1.05 * SAMPLE_RATE) : int(2.95 * SAMPLE_RATE)]).max() == 0
+    assert np.abs(audio[int(3.05 * SAMPLE_RATE) :]).max() == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_gap_counts_towards_the_duration() -> None:
+    with pytest.raises(AudioTooLong):
+        decode(with_a_gap(20_000.0), max_duration_s=600)
+
+
+def test_time_stamps_that_begin_late_do_not_delay_the_audio(data: Path) -> None:
+    assert len(decode((data / "video.mp4").read_bytes())) == pytest.approx(5.55 * SAMPLE_RATE, abs=0.15 * SAMPLE_RATE)
