@@ -76,8 +76,9 @@ def test_a_model_that_nobody_published_is_told_with_its_mend(cluster: Cluster, s
 
 
 def _deploy(cluster: Cluster, path: Path) -> None:
-    subprocess.run([BIN / "serve", "shutdown", "-y", "-a", cluster.dashboard], check=True, capture_output=True)
-    subprocess.run([BIN / "serve", "deploy", path, "-a", cluster.dashboard], check=True, capture_output=True)
+    for command in (["shutdown", "-y"], ["deploy", str(path)]):
+        done = subprocess.run([BIN / "serve", *command, "-a", cluster.dashboard], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _until(url: str, reached: Callable[[Any], bool]) -> Any:

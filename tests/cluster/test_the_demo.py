@@ -1,23 +1,25 @@
 """`make demo` itself, as a newcomer runs it, but ending after the transcript."""
 
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from demo.__main__ import PORT
-from tests.cluster.conftest import BIN, Cluster
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.cluster
 
 
-def test_the_demo_shows_a_conversation_and_leaves_nothing_behind(cluster: Cluster, service: str) -> None:
-    subprocess.run([BIN / "serve", "shutdown", "-y", "-a", cluster.dashboard], check=True, capture_output=True)
-    shown = subprocess.run(
-        [sys.executable, "-m", "demo", "--once"], cwd=ROOT, capture_output=True, text=True, timeout=500
-    )
+def test_the_demo_shows_a_conversation_and_leaves_nothing_behind(store: Path, tmp_path: Path) -> None:
+    """It has a Ray of its own, beside the session's."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"RAYSCRIBE_STORE": str(store), "RAYSCRIBE_CACHE": str(tmp_path), "RAY_worker_niceness": "0"}
+    command = [sys.executable, "-m", "demo", "--once"]
+    shown = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "Ready after" in shown.stdout
     assert "real-time factor" in shown.stdout
