@@ -11,7 +11,7 @@ RayscribeError
 ├── UnknownPreset (404)
 ├── UploadTooLarge (413)
 ├── PresetUnavailable (503)
-│   └── StageLost
+│   └── ReplicaLost
 └── StageFailed (500)
 
 The arguments are positional, so that an error survives pickling between replicas.
@@ -97,10 +97,10 @@ class PresetUnavailable(RayscribeError):
     code = "preset_unavailable"
 
 
-class StageLost(PresetUnavailable):
-    """A stage's replica died while it held the work; the work is pure and can be sent again."""
+class ReplicaLost(PresetUnavailable):
+    """A replica died while it held the work; the work is pure and is sent again."""
 
-    code = "stage_lost"
+    code = "replica_lost"
 
 
 class StageFailed(RayscribeError):

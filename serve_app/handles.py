@@ -1,6 +1,6 @@
 """Deployment handles behind the plain protocols: the stages as a pipeline sees them, the presets as the API does.
 
-Ray's own exceptions end here: a dead replica becomes `StageLost`, which the pipeline answers by sending again.
+Ray's own exceptions end here: a dead replica becomes `ReplicaLost`, and the work is sent again.
 """
 
 import asyncio
@@ -13,9 +13,10 @@ from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
 from serve_app.config import PresetArgs
-from serve_app.errors import PresetUnavailable, RayscribeError, StageFailed, StageLost, UnknownPreset
+from serve_app.errors import PresetUnavailable, RayscribeError, ReplicaLost, StageFailed, UnknownPreset
 from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.presets import PresetStatus
+from serve_app.retry import again
 from serve_app.stages import Audio, WindowText
 from serve_app.strict import did_you_mean
 from serve_app.transcript import Segment, SpeakerTurn, Transcript
@@ -37,7 +38,7 @@ async def answer(response: Awaitable[Value], what: str) -> Value:
             raise cause from error
         raise StageFailed(f"{what} failed: {type(cause).__name__}: {cause}") from error
     except (RayActorError, ReplicaUnavailableError, ObjectLostError) as error:
-        raise StageLost(f"{what} lost its replica in mid-work; try again") from error
+        raise ReplicaLost(f"{what} lost its replica in mid-work") from error
     except BackPressureError as error:
         raise PresetUnavailable(f"{what} has too much waiting; try again later") from error
     except DeploymentUnavailableError as error:
@@ -119,8 +120,9 @@ class RayPresets:
         """Transcribe one uploaded file."""
         if self._local is not None:
             return await self._local(upload, options)
-        transcript: Transcript = await answer(
-            serve.get_app_handle(preset).transcribe.remote(upload, options), f"preset '{preset}'"
+        pipeline = serve.get_app_handle(preset)
+        transcript: Transcript = await again(
+            lambda: answer(pipeline.transcribe.remote(upload, options), f"preset '{preset}'")
         )
         return transcript
 

@@ -2,25 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
 
 from serve_app import speakers
-from serve_app.errors import StageLost, UnsupportedOption
+from serve_app.errors import UnsupportedOption
 from serve_app.options import RequestOptions
+from serve_app.retry import again
 from serve_app.stages import Audio, Stages, WindowText
 from serve_app.transcript import Segment, SpeakerTurn, Transcript
 from serve_app.windows import SAMPLE_RATE, Window
 
-ATTEMPTS = 3
-"""How often a window is sent before its loss is the client's."""
-
 NO_ALIGNMENT = "this preset has no alignment: times are those of segments, not of words"
 NO_ALIGNER = "no aligner for language '{}': times are those of segments, not of words"
-
-Value = TypeVar("Value")
 
 
 class Clock:
@@ -181,14 +176,3 @@ def first_cause(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-async def again(send: Callable[[], Awaitable[Value]], attempts: int = ATTEMPTS) -> Value:
-    """Send work to a stage, and again when the replica that held it died: stages are pure."""
-    for attempt in range(1, attempts + 1):
-        try:
-            return await send()
-        except StageLost:
-            if attempt == attempts:
-                raise
-    raise AssertionError("unreachable: attempts is at least 1")

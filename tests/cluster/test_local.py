@@ -152,7 +152,10 @@ def test_a_long_file_is_whole(client: openai.OpenAI, sample: Any) -> None:
     assert starts[-1] > 0.8 * answer.duration
 
 
-def test_a_replica_killed_in_mid_file_costs_nothing_but_time(client: openai.OpenAI, sample: Any, service: str) -> None:
+@pytest.mark.parametrize("deployment", ["Transcription", "Pipeline"])
+def test_a_replica_killed_in_mid_file_costs_nothing_but_time(
+    client: openai.OpenAI, sample: Any, deployment: str
+) -> None:
     said = sample("two_minutes")
     with said.path.open("rb") as audio:
         whole = client.audio.transcriptions.create(model="high", file=audio)
@@ -163,7 +166,7 @@ def test_a_replica_killed_in_mid_file_costs_nothing_but_time(client: openai.Open
             answers.append(client.audio.transcriptions.create(model="high", file=audio).text)
 
     request = threading.Thread(target=listen)
-    victim = _replica_pid("high", "Transcription")
+    victim = _replica_pid("high", deployment)
     request.start()
     _until_busy(victim)
     os.kill(victim, signal.SIGKILL)

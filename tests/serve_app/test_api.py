@@ -170,7 +170,7 @@ async def test_an_unknown_model_is_not_found(client: httpx.AsyncClient) -> None:
     assert (answer.json()["error"]["param"], answer.json()["error"]["code"]) == ("model", "model_not_found")
 
 
-@pytest.mark.parametrize("name", ["NotAudio", "AudioTooLong", "PresetUnavailable", "StageLost", "StageFailed"])
+@pytest.mark.parametrize("name", ["NotAudio", "AudioTooLong", "PresetUnavailable", "ReplicaLost", "StageFailed"])
 async def test_a_presets_error_keeps_its_status_code_and_parameter(
     client: httpx.AsyncClient, presets: FakePresets, name: str
 ) -> None:

@@ -23,7 +23,7 @@ STATUS_AND_CODE = {
     "UnknownPreset": (404, "model_not_found"),
     "UploadTooLarge": (413, "file_too_large"),
     "PresetUnavailable": (503, "preset_unavailable"),
-    "StageLost": (503, "stage_lost"),
+    "ReplicaLost": (503, "replica_lost"),
     "StageFailed": (500, "stage_failed"),
 }
 
@@ -49,7 +49,7 @@ def test_a_clients_mistake_and_ours_are_told_apart(cls: type[RayscribeError]) ->
 
 
 def test_a_parameter_is_optional() -> None:
-    assert pickle.loads(pickle.dumps(errors.StageLost("gone"))).param is None
+    assert pickle.loads(pickle.dumps(errors.ReplicaLost("gone"))).param is None
 
 
 def test_the_docstring_draws_every_class() -> None:

@@ -7,7 +7,7 @@ from ray.exceptions import ActorDiedError, ObjectLostError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.config import PresetArgs, TranscriptionArgs
-from serve_app.errors import NotAudio, PresetUnavailable, RayscribeError, StageFailed, StageLost, UnknownPreset
+from serve_app.errors import NotAudio, PresetUnavailable, RayscribeError, ReplicaLost, StageFailed, UnknownPreset
 from serve_app.handles import HOSTED_MODELS, RayPresets, answer
 from serve_app.options import RequestOptions
 from serve_app.transcript import Transcript
@@ -34,10 +34,10 @@ async def test_an_answer_passes() -> None:
     ("error", "expected", "said"),
     [
         (in_a_replica(NotAudio("no audio", "file")), NotAudio, "no audio"),
-        (in_a_replica(StageLost("lost its replica")), StageLost, "lost its replica"),
+        (in_a_replica(ReplicaLost("lost its replica")), ReplicaLost, "lost its replica"),
         (in_a_replica(ValueError("wrong shape")), StageFailed, "the stage failed: ValueError: wrong shape"),
-        (ActorDiedError(), StageLost, "the stage lost its replica"),
-        (ObjectLostError("00", None, ""), StageLost, "the stage lost its replica"),
+        (ActorDiedError(), ReplicaLost, "the stage lost its replica"),
+        (ObjectLostError("00", None, ""), ReplicaLost, "the stage lost its replica"),
         (DeploymentUnavailableError("x"), PresetUnavailable, "the stage failed to start"),
         (BackPressureError(num_queued_requests=3, max_queued_requests=3), PresetUnavailable, "too much waiting"),
     ],

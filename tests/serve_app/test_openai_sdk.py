@@ -149,7 +149,7 @@ async def test_timestamps_need_the_verbose_format(client: openai.AsyncOpenAI) ->
         (errors.UnknownPreset("no such preset", "model"), openai.NotFoundError),
         (errors.UploadTooLarge("too large", "file"), openai.APIStatusError),
         (errors.PresetUnavailable("asleep"), openai.InternalServerError),
-        (errors.StageLost("lost"), openai.InternalServerError),
+        (errors.ReplicaLost("lost"), openai.InternalServerError),
         (errors.StageFailed("failed"), openai.InternalServerError),
         (KeyError("a bug"), openai.InternalServerError),
     ],
@@ -175,7 +175,7 @@ async def test_busy_is_tried_again_by_the_sdk_until_it_works(
         presets.failure = None
 
     monkeypatch.setattr("openai._base_client.anyio.sleep", no_wait)
-    presets.failure = errors.StageLost("lost")
+    presets.failure = errors.ReplicaLost("lost")
     answer = await create(client.with_options(max_retries=2))
     assert answer.text == "Hello there. Bye."
     assert waited == [5]

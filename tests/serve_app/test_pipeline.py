@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from fakes import Call, FakeStages, silence, window
 
-from serve_app.errors import NotAudio, StageFailed, StageLost, UnsupportedOption
+from serve_app.errors import NotAudio, PresetUnavailable, ReplicaLost, StageFailed, UnsupportedOption
 from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
-from serve_app.pipeline import ATTEMPTS, PresetPipeline, first_cause
+from serve_app.pipeline import PresetPipeline, first_cause
+from serve_app.retry import ATTEMPTS
 from serve_app.stages import Audio
 from serve_app.transcript import SpeakerTurn, Transcript
 from serve_app.windows import Window
@@ -208,7 +209,7 @@ async def test_an_upload_that_is_no_audio_reaches_no_stage() -> None:
 
 @pytest.mark.parametrize("stage", ["transcription", "alignment", "diarization"])
 async def test_work_of_a_lost_replica_is_sent_again(stage: str) -> None:
-    lost: list[Exception | None] = [StageLost("gone")] * (ATTEMPTS - 1)
+    lost: list[Exception | None] = [ReplicaLost("gone")] * (ATTEMPTS - 1)
     stages = FakeStages(turns=TURNS, failures={stage: [*lost]})
     windows = WINDOWS[:1]
     assert shape(await run(stages, SPEAKERS, windows=windows)) == shape(
@@ -219,10 +220,10 @@ async def test_work_of_a_lost_replica_is_sent_again(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", ["transcription", "alignment", "diarization"])
 async def test_work_that_loses_every_replica_is_given_up(stage: str) -> None:
-    stages = FakeStages(failures={stage: [StageLost("gone")] * ATTEMPTS})
-    with pytest.raises(StageLost) as caught:
+    stages = FakeStages(failures={stage: [ReplicaLost("gone")] * ATTEMPTS})
+    with pytest.raises(PresetUnavailable, match="gone") as caught:
         await run(stages, SPEAKERS, windows=WINDOWS[:1])
-    assert caught.value.status == 503
+    assert not isinstance(caught.value, ReplicaLost)  # or the gateway would send the whole file again
     assert len(stages.calls(stage)) == ATTEMPTS
     assert stages.unfinished == []
 
