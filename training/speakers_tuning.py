@@ -56,23 +56,9 @@ def tune(folder: Path, cases_each: int = 8) -> None:
     cases = [case for speakers in (1, 2, 3, 4) for case in make_cases(SEED, DEV_VARIANTS, speakers, cases_each, False)]
     rerunner = Rerunner(folder)
     rerunner.hear(cases)
-    best = smoothest([_measure(rerunner, parameters, cases) for parameters in GRID])
+    _, best = min((_measure(rerunner, parameters, cases) for parameters in GRID), key=lambda result: result[0])
     print("chosen:", best, flush=True)
     save_config(folder, CLUSTERING, pipeline_parameters(best))
-
-
-def smoothest(results: Sequence[Result]) -> dict[str, Any]:
-    """The parameters with the least error, averaged with those at the thresholds on either side."""
-
-    def around(parameters: dict[str, Any]) -> float:
-        return float(np.mean([error for error, others in results if _neighbours(parameters, others)]))
-
-    return min((parameters for _, parameters in results), key=around)
-
-
-def _neighbours(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    near = abs(one["threshold"] - other["threshold"]) < 0.11
-    return near and one["min_cluster_size"] == other["min_cluster_size"]
 
 
 def _measure(rerunner: Rerunner, parameters: dict[str, Any], cases: Sequence[Case]) -> Result:
