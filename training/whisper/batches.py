@@ -127,7 +127,11 @@ class Part:
 
 
 def _text(item: Item, timestamps: bool, prompt: list[int]) -> list[Part]:
-    """Everything the decoder reads and says; the end is heard in all that follows the last word."""
+    """Everything the decoder reads and says; the end is heard in all that follows the last word.
+
+    Where there is no word it says no-speech, not nothing: CTranslate2 divides a score by the length, so that an empty
+    answer is its worst, and every reader drops special tokens.
+    """
     words = [Part(tokens.FIRST_WORD + int(word), (int(a), int(b))) for word, (a, b) in _heard(item)]
     after = words[-1].span[1] if words else 0
     text = [Part(token, asked=False) for token in (*prompt, tokens.SOT)]
@@ -136,7 +140,7 @@ def _text(item: Item, timestamps: bool, prompt: list[int]) -> list[Part]:
         first, last = words[0].span, words[-1].span
         text += [Part(tokens.FIRST_TIME + first[0], first), *words, Part(tokens.FIRST_TIME + after, last)]
     else:
-        text += [Part(tokens.NO_TIMESTAMPS, asked=False), *words]
+        text += [Part(tokens.NO_TIMESTAMPS, asked=False), *(words or [Part(tokens.NO_SPEECH)])]
     return [*text, Part(tokens.EOT, (after, 10_000))]
 
 

@@ -40,7 +40,7 @@ def greedy(model: Whisper, features: torch.Tensor, most: int = 60) -> list[list[
 
 def _words(row: list[int]) -> list[int]:
     row = row[: row.index(tokens.EOT)] if tokens.EOT in row else row
-    return [token - tokens.FIRST_WORD for token in row]
+    return [token - tokens.FIRST_WORD for token in row if token < tokens.EOT]
 
 
 def distance(left: list[int], right: list[int]) -> int:

@@ -73,11 +73,11 @@ def _config(size: Size) -> WhisperConfig:
 
 
 def _generation_config(layers: int) -> GenerationConfig:
-    """Nothing is suppressed at the start, or an empty answer were impossible; only guided heads tell word times."""
+    """No-speech may be said: it is the answer where there is none; only guided heads tell word times."""
     ids = tokens.ids()
     unused = ("<|startoftranscript|>", "<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>")
     return GenerationConfig(
-        suppress_tokens=[ids[token] for token in (*unused, "<|nospeech|>")],
+        suppress_tokens=[ids[token] for token in unused],
         begin_suppress_tokens=[],
         lang_to_id={f"<|{language}|>": ids[f"<|{language}|>"] for language in tokens.LANGUAGES},
         alignment_heads=[[layers - 1, head] for head in range(NEXT_HEADS)],

@@ -78,7 +78,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Te
 
 def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     scored = labels != NOT_SCORED
-    return (logits[scored].argmax(-1) == labels[scored]).float().mean()
+    return (logits[scored].argmax(-1) == labels[scored]).float().sum() / scored.sum().clamp_min(1)
 
 
 def _guide(attention: list[Tensor], batch: Batch) -> Tensor:
