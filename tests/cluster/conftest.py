@@ -6,10 +6,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 import yaml
@@ -69,10 +72,22 @@ def cluster(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         start_new_session=True,
     )
     os.environ.update(environment)
+    _until_up(f"http://127.0.0.1:{dashboard}/api/version", head)
     yield Cluster(environment["RAY_ADDRESS"], f"http://127.0.0.1:{dashboard}", environment)
     head.terminate()
     head.wait(60)
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _until_up(url: str, head: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while True:
+        assert head.poll() is None, "ray start ended by itself"
+        assert time.monotonic() < deadline, "the cluster never came up"
+        with suppress(httpx.TransportError):
+            if httpx.get(url, timeout=5).status_code == httpx.codes.OK:
+                return
+        time.sleep(0.3)  # between two looks at a condition
 
 
 @pytest.fixture(scope="session")
