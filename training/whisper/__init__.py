@@ -1,1 +1,1 @@
-"""Trains the demo Whisper from scratch: `python -m training.whisper --minutes 75 --out demo/models/whisper`."""
+"""Trains the demo Whisper from scratch: `python -m training.whisper --minutes 55 --out demo/models/whisper`."""

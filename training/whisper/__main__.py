@@ -19,9 +19,9 @@ DEV_SEED = 777
 def main() -> None:
     """Parse the command line and do all steps that are not done yet."""
     parser = argparse.ArgumentParser(prog="python -m training.whisper", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=75, help="training time, without making the data")
+    parser.add_argument("--minutes", type=float, default=55, help="training time, without making the data")
     parser.add_argument("--workers", type=int, default=2, help="processes with one thread each")
-    parser.add_argument("--shards", type=int, default=40, help="training data, in units of 1.4 hours")
+    parser.add_argument("--shards", type=int, default=30, help="training data, in units of 1.4 hours")
     parser.add_argument("--work", type=Path, default=Path("training/work/whisper"))
     parser.add_argument("--out", type=Path, default=Path("demo/models/whisper"))
     options = parser.parse_args()
