@@ -22,7 +22,7 @@ from serve_app.config import VadArgs
 from serve_app.models.audio import decode
 
 CLIP = ROOT / "tests" / "data" / "ten_seconds.flac"
-VAD = VadArgs(window_s=10)
+VAD = VadArgs(window_s=10, pause_s=0.8)
 CASES: dict[str, dict[str, str]] = {
     "fast, text only": {"model": "fast", "response_format": "json"},
     "high, words and speakers": {"model": "high", "response_format": "diarized_json"},

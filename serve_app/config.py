@@ -98,6 +98,7 @@ class VadArgs(Strict):
     min_speech_ms: int = Field(default=100, ge=0, description="a shorter stretch is no speech")
     pad_ms: int = Field(default=200, ge=0, description="kept on both sides of a stretch")
     window_s: float = Field(default=30.0, ge=1, le=30, description="longest window")
+    pause_s: float = Field(default=30.0, ge=0, le=30, description="longest pause inside a window")
 
 
 class LimitArgs(Strict):

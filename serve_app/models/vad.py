@@ -27,4 +27,5 @@ class SpeechWindows:
     def __call__(self, audio: Audio) -> Sequence[Window]:
         """Return windows in the order of time; none for silence and noise."""
         speech = self._find(audio, self._options)
-        return list(pack((Window(stretch["start"], stretch["end"]) for stretch in speech), self._args.window_s))
+        stretches = (Window(stretch["start"], stretch["end"]) for stretch in speech)
+        return list(pack(stretches, self._args.window_s, self._args.pause_s))

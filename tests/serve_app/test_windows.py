@@ -62,3 +62,9 @@ def covered(speech: list[Window], windows: list[Window]) -> int:
     """How many samples of speech lie inside windows."""
     overlaps = (min(a.stop, b.stop) - max(a.start, b.start) for a in speech for b in windows)
     return sum(overlap for overlap in overlaps if overlap > 0)
+
+
+def test_a_long_pause_is_never_inside_a_window() -> None:
+    speech = [window(0, 1), window(1.5, 2), window(4, 5), window(5.8, 6)]
+    assert list(pack(speech, 30, longest_pause_s=0.8)) == [window(0, 2), window(4, 6)]
+    assert list(pack(speech, 30)) == [window(0, 6)]
