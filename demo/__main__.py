@@ -43,7 +43,8 @@ def main(
             _go_on()
             service.wait()
     except ServiceFailed as error:
-        console.print(f"[red]The service stopped.[/] The end of {LOG}:\n{error}")
+        console.print(f"[red]The service failed.[/] The whole log is {LOG}.")
+        console.print(str(error), markup=False)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         console.print()

@@ -16,7 +16,7 @@ from serve_app.models.environment import OFFLINE
 
 
 class ServiceFailed(Exception):
-    """The child ended by itself, or was not ready in time; carries the end of its log."""
+    """The child ended by itself, was not ready in time, or a preset failed to start; carries what is known of why."""
 
 
 class Service:
@@ -53,9 +53,15 @@ class Service:
             ready, presets = _ask(url)
             if ready:
                 return
+            self._give_up_on_failed(presets)
             yield presets
             time.sleep(0.3)  # between two looks at a condition
         raise ServiceFailed(f"not ready within {patience_s:.0f} s\n{self._tail()}")
+
+    def _give_up_on_failed(self, presets: dict[str, Any]) -> None:
+        failed = [f"{name}: {preset['message']}" for name, preset in presets.items() if preset["state"] == "unhealthy"]
+        if failed:
+            raise ServiceFailed("\n".join(failed))
 
     def wait(self) -> None:
         """Block until the child ends by itself, which is a failure."""

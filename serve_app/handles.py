@@ -134,7 +134,7 @@ class RayPresets:
 
 def _status(application: Any) -> PresetStatus:
     if application is None:
-        return PresetStatus("unhealthy", "no such application is deployed")
+        return PresetStatus("starting", "no application of this name is deployed yet")
     if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
         return PresetStatus("unhealthy", application.message)
     running = {name: stage.replica_states.get("RUNNING", 0) for name, stage in application.deployments.items()}

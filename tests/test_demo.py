@@ -35,3 +35,12 @@ def test_a_service_that_is_never_ready_is_ended(tmp_path: Path) -> None:
         list(service.until_ready("http://127.0.0.1:9/ready", 0))
     service.stop()
     assert service.ended
+
+
+def test_a_preset_that_cannot_start_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {"fast": {"state": "ready", "message": ""}, "high": {"state": "unhealthy", "message": "no such model"}}
+    monkeypatch.setattr("demo.service._ask", lambda url: (False, states))
+    service = Service(tmp_path / "missing.yaml", tmp_path / "serve.log")
+    with pytest.raises(ServiceFailed, match="high: no such model"):
+        list(service.until_ready("http://127.0.0.1:9/ready", 60))
+    service.stop()
