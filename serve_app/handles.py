@@ -129,14 +129,15 @@ class RayPresets:
     async def status(self) -> dict[str, PresetStatus]:
         """Ask Serve's controller for the replicas of every preset."""
         applications = (await asyncio.to_thread(serve.status)).applications
-        return {name: _status(applications.get(name)) for name in self.names}
+        return {name: preset_status(applications.get(name)) for name in self.names}
 
 
-def _status(application: Any) -> PresetStatus:
+def preset_status(application: Any) -> PresetStatus:
+    """Read a preset's state off Serve's overview of its application; None where there is none."""
     if application is None:
         return PresetStatus("starting", "no application of this name is deployed yet")
     if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-        return PresetStatus("unhealthy", application.message)
+        return PresetStatus("unhealthy", _reason(application))
     running = {name: stage.replica_states.get("RUNNING", 0) for name, stage in application.deployments.items()}
     if running and all(running.values()):
         return PresetStatus("ready")
@@ -144,3 +145,13 @@ def _status(application: Any) -> PresetStatus:
         return PresetStatus("asleep")
     waiting = [name for name, count in running.items() if not count]
     return PresetStatus("starting", f"waiting for {', '.join(waiting) or 'replicas'}")
+
+
+def _reason(application: Any) -> str:
+    """Return the application's message and, for each deployment in trouble, the last line of its traceback."""
+    troubled = {
+        name: stage.message.strip().splitlines()[-1]
+        for name, stage in application.deployments.items()
+        if stage.status in ("DEPLOY_FAILED", "UNHEALTHY") and stage.message.strip()
+    }
+    return " ".join([application.message, *(f"{name}: {line}" for name, line in troubled.items())])

@@ -1,5 +1,6 @@
 """Ray's errors and names behind the plain protocols, without a cluster."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.config import PresetArgs, TranscriptionArgs
 from serve_app.errors import NotAudio, PresetUnavailable, RayscribeError, ReplicaLost, StageFailed, UnknownPreset
-from serve_app.handles import HOSTED_MODELS, RayPresets, answer
+from serve_app.handles import HOSTED_MODELS, RayPresets, answer, preset_status
 from serve_app.options import RequestOptions
+from serve_app.presets import PresetStatus
 from serve_app.transcript import Transcript
 
 
@@ -90,3 +92,30 @@ async def test_a_presets_own_path_answers_to_its_name_and_to_openais() -> None:
     with pytest.raises(UnknownPreset):
         presets.resolve("high")
     assert (await presets.transcribe("fast", b"123", RequestOptions())).duration == 3.0
+
+
+def test_a_preset_that_cannot_start_says_why() -> None:
+    trace = "The deployment failed to start 3 times in a row.\nTraceback …\nNotPublished: x is not in the store"
+    stages = {"Transcription": SimpleNamespace(status="DEPLOY_FAILED", message=trace, replica_states={})}
+    application = SimpleNamespace(status="DEPLOY_FAILED", message="Deploying failed.", deployments=stages)
+    assert preset_status(application) == PresetStatus(
+        "unhealthy", "Deploying failed. Transcription: NotPublished: x is not in the store"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "running", "state"),
+    [
+        ("RUNNING", {"Pipeline": 1, "Transcription": 1}, "ready"),
+        ("RUNNING", {"Pipeline": 0, "Transcription": 0}, "asleep"),
+        ("RUNNING", {"Pipeline": 1, "Transcription": 0}, "starting"),
+        ("DEPLOYING", {"Pipeline": 0}, "starting"),
+    ],
+)
+def test_the_state_follows_the_replicas(status: str, running: dict[str, int], state: str) -> None:
+    stages = {name: SimpleNamespace(replica_states={"RUNNING": count}) for name, count in running.items()}
+    assert preset_status(SimpleNamespace(status=status, message="", deployments=stages)).state == state
+
+
+def test_a_preset_that_is_not_deployed_yet_is_starting() -> None:
+    assert preset_status(None).state == "starting"
