@@ -88,9 +88,8 @@ def _add_health(app: FastAPI, presets: Presets) -> None:
 
 def _add_docs(app: FastAPI) -> None:
     """Serve the API's page from files of this installation: it works with no way out."""
-    assets = files("swagger_ui_bundle") / "vendor"
-    newest = max(path.name for path in assets.iterdir() if path.name.startswith("swagger-ui"))
-    app.mount("/docs/assets", StaticFiles(directory=str(assets / newest)))
+    assets = files("fastapi_offline") / "static"
+    app.mount("/docs/assets", StaticFiles(directory=str(assets)))
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
@@ -100,7 +99,7 @@ def _add_docs(app: FastAPI) -> None:
             title=app.title,
             swagger_js_url=f"{root}/docs/assets/swagger-ui-bundle.js",
             swagger_css_url=f"{root}/docs/assets/swagger-ui.css",
-            swagger_favicon_url=f"{root}/docs/assets/favicon-32x32.png",
+            swagger_favicon_url=f"{root}/docs/assets/favicon.png",
         )
 
     @app.get("/", include_in_schema=False)
