@@ -34,7 +34,8 @@ def main(
         console.print(f"[red]Port {PORT} is in use.[/] Stop what listens there (another demo?) and try again.")
         raise SystemExit(1)
     load_serve_config(CONFIG)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for end in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
+        signal.signal(end, signal.default_int_handler)
     service = Service(CONFIG, LOG)
     try:
         _start(service, patience)
@@ -93,8 +94,11 @@ def _show(answer: tuple[dict[str, Any], float]) -> None:
 def _go_on() -> None:
     relative = os.path.relpath(CONVERSATION)
     console.print("The service is yours until Ctrl-C. In another terminal:\n")
-    console.print(f"  curl {URL}/v1/audio/transcriptions -F file=@{relative} -F model=high -F response_format=srt\n")
-    console.print(f"API and forms to try it: {URL}/docs    presets: {URL}/v1/models    log: {LOG}\n")
+    console.print(
+        f"  curl {URL}/v1/audio/transcriptions -F file=@{relative} -F model=high -F response_format=srt\n",
+        soft_wrap=True,
+    )
+    console.print(f"API and forms to try it: {URL}/docs    presets: {URL}/v1/models    log: {LOG}\n", soft_wrap=True)
 
 
 if __name__ == "__main__":
