@@ -26,6 +26,7 @@ from model_store.errors import (
     SourceNotFound,
     SourceUnreachable,
     StoreFull,
+    StoreReadOnly,
     StoreUnreachable,
     UnsafePath,
     UsageError,
@@ -35,11 +36,12 @@ from model_store.manifest import FileEntry, Manifest, Origin
 from model_store.publish import Extra, ModelInfo, Published, publish
 from model_store.references import Reference
 from model_store.sources import Source, parse_source
-from model_store.store import DirectoryStore, Ref, Store, open_store
+from model_store.stores import Blob, DirectoryStore, Ref, Store, open_store
 from model_store.verify import Problem, verify
 
 __all__ = [
     "BadReference",
+    "Blob",
     "CacheError",
     "CacheFull",
     "CacheUnwritable",
@@ -73,6 +75,7 @@ __all__ = [
     "SourceUnreachable",
     "Store",
     "StoreFull",
+    "StoreReadOnly",
     "StoreUnreachable",
     "Timings",
     "UnsafePath",

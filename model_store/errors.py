@@ -8,6 +8,7 @@ ModelStoreError
 │   └── MissingManifest   a ref is there, its manifest is not
 ├── StoreUnreachable      the store cannot be read or written at all
 ├── StoreFull
+├── StoreReadOnly         the store can only be read
 ├── ManifestError         not a manifest that this version can read
 │   └── UnsafePath        a path that would leave the snapshot
 ├── CorruptBlob           the bytes are not those that the manifest promises
@@ -72,6 +73,10 @@ class StoreUnreachable(ModelStoreError):
 
 class StoreFull(ModelStoreError):
     """No space is left in the store."""
+
+
+class StoreReadOnly(ModelStoreError):
+    """The store can be read, not written."""
 
 
 class ManifestError(ModelStoreError):

@@ -13,7 +13,7 @@ from model_store.errors import MissingManifest, NotPublished, StoreUnreachable
 from model_store.install import Installation
 from model_store.manifest import Manifest
 from model_store.references import Reference
-from model_store.store import Store
+from model_store.stores import Store
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ CHUNK = 4 * 1024 * 1024
 FILE_MODE = 0o444
 DIRECTORY_MODE = 0o755
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY = (errno.EROFS,)
 
 
 def make_directory(path: Path) -> Path:

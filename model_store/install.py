@@ -9,10 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from model_store.cache import NodeCache
-from model_store.errors import CacheFull, CacheUnwritable, CorruptBlob, FetchTimeout, MissingBlob
+from model_store.errors import CacheFull, CacheUnwritable, CorruptBlob, FetchTimeout
 from model_store.files import DIRECTORY_MODE, FILE_MODE, NO_SPACE, fsync_directory, hash_file, make_directory
 from model_store.manifest import FileEntry, Manifest
-from model_store.store import Store
+from model_store.stores.base import Store, stream_blob
 
 
 class Installation:
@@ -100,13 +100,12 @@ class Installation:
 
     def _read(self, entry: FileEntry) -> Iterator[bytes]:
         try:
-            yield from self.store.open_blob(entry.sha256)
-        except MissingBlob as error:
-            raise MissingBlob(
+            yield from stream_blob(self.store, entry.sha256, entry.size)
+        except CorruptBlob as error:
+            raise type(error)(
                 f"{entry.path} of {self.manifest.name}@{self.manifest.revision}: {error.problem}",
                 f"Publish it again: model-store publish {self.manifest.name}",
-                path=entry.path,
-                **error.details,
+                **{**error.details, "path": entry.path},
             ) from None
 
     def _place(self, blob: Path, target: Path) -> None:

@@ -4,14 +4,17 @@ import hashlib
 import json
 import unicodedata
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model_store.errors import ManifestError, UnsafePath
 from model_store.references import check_name, check_tag
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+SCHEMA = 2
+PIECE = 16 * 1024 * 1024
+"""Bytes of a piece; the last one of a file is shorter."""
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def check_path(path: str) -> str:
@@ -45,12 +48,42 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Piece(NamedTuple):
+    """A part of a file that can be checked by itself: where it starts, its length in bytes, its sha256."""
+
+    start: int
+    length: int
+    sha256: str
+
+
 class FileEntry(_Frozen):
-    """One file: its path inside the snapshot, its size in bytes and its sha256."""
+    """One file: its path inside the snapshot, its size in bytes and its hashes.
+
+    The sha256 names the blob. `pieces` are the sha256 of each `PIECE` bytes, so that parts can come in any order and be
+    checked at once; a file of one piece has none, as the sha256 is its own. blake3 is the quicker hash for reading all
+    files again.
+    """
 
     path: Annotated[str, AfterValidator(check_path)]
     size: Annotated[int, Field(ge=0)]
-    sha256: Sha256
+    sha256: Digest
+    blake3: Digest
+    pieces: tuple[Digest, ...] = ()
+
+    @model_validator(mode="after")
+    def _pieces_cover_it(self) -> "FileEntry":
+        wanted = -(-self.size // PIECE)
+        if len(self.pieces) != (wanted if wanted > 1 else 0):
+            raise ValueError(f"{self.size} bytes have {wanted} pieces, not {len(self.pieces)}")
+        return self
+
+    def checked_pieces(self) -> list[Piece]:
+        """The parts that together are the file; none if it is empty."""
+        digests = self.pieces or ((self.sha256,) if self.size else ())
+        starts = range(0, self.size, PIECE)
+        return [
+            Piece(start, min(PIECE, self.size - start), digest) for start, digest in zip(starts, digests, strict=True)
+        ]
 
 
 class Origin(_Frozen):
@@ -66,7 +99,7 @@ class Manifest(_Frozen):
     `memory_mb` is what the weights take once loaded; `pickle` says that a file among them is unpickled when loaded.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: Annotated[str, AfterValidator(check_name)]
     revision: Annotated[str, AfterValidator(check_tag)]
     kind: str
@@ -129,18 +162,20 @@ def read_manifest(raw: bytes, digest: str) -> Manifest:
 def _explain(error: ValidationError, raw: bytes, digest: str) -> ManifestError:
     """Tell a manifest of a newer version from a wrong one."""
     version = _schema_version(raw)
-    if version not in (None, 1):
+    if version not in (None, SCHEMA):
         return ManifestError(
-            f"Manifest sha256:{digest} has schema version {version}; this version reads 1.", "Upgrade rayscribe."
+            f"Manifest sha256:{digest} has schema version {version}; this version reads {SCHEMA}.",
+            "Upgrade rayscribe." if version > SCHEMA else "Publish the model again.",
         )
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     return ManifestError(f"Manifest sha256:{digest}: {where}: {first['msg']}.", "Publish the model again.")
 
 
-def _schema_version(raw: bytes) -> Any:
+def _schema_version(raw: bytes) -> int | None:
     try:
         document = json.loads(raw)
     except ValueError:
         return None
-    return document.get("schema_version") if isinstance(document, dict) else None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    return version if isinstance(version, int) else None

@@ -1,16 +1,17 @@
 """Publishing: a source's files into the store, the manifest after them, the refs last."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from model_store.errors import ManifestError, NotPublished, SourceCorrupt, StoreUnreachable, UsageError
-from model_store.files import hash_file, read_chunks
+from model_store.files import read_chunks
+from model_store.hashing import hash_all
 from model_store.manifest import FileEntry, Manifest, check_path
 from model_store.references import DEFAULT_TAG, check_name, check_tag
 from model_store.sources import Collected, Source
-from model_store.store import Store
+from model_store.stores import Store
 from model_store.verify import hash_blob
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
@@ -122,16 +123,16 @@ def _manifest(
 
 
 def _entry(path: str, file: Path, promised: str | None) -> FileEntry:
-    digest = hash_file(file)
-    if promised is not None and digest != promised:
+    hashes = hash_all(file)
+    if promised is not None and hashes.sha256 != promised:
         raise SourceCorrupt(
-            f"{path} is damaged: the source promises sha256 {promised}, {file} has {digest}.",
+            f"{path} is damaged: the source promises sha256 {promised}, {file} has {hashes.sha256}.",
             f"Delete {file} and publish again.",
             path=path,
             expected=promised,
-            got=digest,
+            got=hashes.sha256,
         )
-    return FileEntry(path=path, size=file.stat().st_size, sha256=digest)
+    return FileEntry(path=path, **asdict(hashes))
 
 
 def is_pickle(file: Path, path: str) -> bool:
@@ -162,11 +163,11 @@ def _upload(manifest: Manifest, files: dict[str, Path], store: Store, progress: 
     """Write the blobs that the store lacks or holds damaged; return how many bytes that took."""
     done = uploaded = 0
     for entry in manifest.files:
-        if store.has_blob(entry.sha256, entry.size) and hash_blob(store, entry.sha256) == entry.sha256:
+        if store.has_blob(entry.sha256, entry.size) and hash_blob(store, entry) == entry.sha256:
             done += entry.size
             progress(done, manifest.size)
             continue
-        store.put_blob(entry.sha256, _counted(files[entry.path], done, manifest.size, progress))
+        store.put_blob(entry.sha256, entry.size, _counted(files[entry.path], done, manifest.size, progress))
         done += entry.size
         uploaded += entry.size
     return uploaded

@@ -12,7 +12,7 @@ from model_store.errors import ModelStoreError, NotPublished
 from model_store.files import hash_file
 from model_store.manifest import FileEntry, Manifest, read_manifest
 from model_store.references import Reference, check_name
-from model_store.store import Store
+from model_store.stores.base import Store, stream_blob
 
 if TYPE_CHECKING:
     from model_store.cache import NodeCache
@@ -104,12 +104,12 @@ def _blob_state(store: Store, entry: FileEntry, deep: bool) -> str:
     """The digest of a stored blob, believed if not `deep`; in words if it is missing."""
     if not store.has_blob(entry.sha256, entry.size):
         return f"no blob of {entry.size} bytes"
-    return hash_blob(store, entry.sha256) if deep else entry.sha256
+    return hash_blob(store, entry) if deep else entry.sha256
 
 
-def hash_blob(store: Store, digest: str) -> str:
+def hash_blob(store: Store, entry: FileEntry) -> str:
     """The sha256 of what the store really gives for a blob."""
     hasher = sha256()
-    for chunk in store.open_blob(digest):
+    for chunk in stream_blob(store, entry.sha256, entry.size):
         hasher.update(chunk)
     return hasher.hexdigest()

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 from model_store import DirectoryStore, ModelInfo, Published, publish
@@ -54,21 +54,22 @@ def in_child(code: str, *args: object) -> subprocess.Popen[str]:
 
 
 class CountingStore(DirectoryStore):
-    """A directory store that appends a line to `<root>/reads` for each blob that it opens."""
+    """A directory store that appends a line to `<root>/reads` for each blob that it starts to read."""
 
-    def open_blob(self, digest: str) -> Iterator[bytes]:
-        with (self.root / "reads").open("a") as reads:
-            reads.write(f"{digest}\n")
-        yield from super().open_blob(digest)
+    def read_blob(self, digest: str, start: int, length: int) -> bytes:
+        if start == 0:
+            with (self.root / "reads").open("a") as reads:
+                reads.write(f"{digest}\n")
+        return super().read_blob(digest, start, length)
 
     def reads(self) -> list[str]:
         path = self.root / "reads"
         return path.read_text().split() if path.exists() else []
 
 
-class EndlessStore(DirectoryStore):
-    """A directory store whose blobs never end."""
+class StalledStore(DirectoryStore):
+    """A directory store that gives its bytes slowly: each read takes a second."""
 
-    def open_blob(self, digest: str) -> Iterator[bytes]:
-        while True:
-            yield bytes(1_000_000)
+    def read_blob(self, digest: str, start: int, length: int) -> bytes:
+        time.sleep(1)
+        return super().read_blob(digest, start, length)

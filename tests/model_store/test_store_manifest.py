@@ -12,7 +12,7 @@ DIGEST = "0" * 64
 
 
 def manifest(*paths: str, **changes: object) -> Manifest:
-    files = tuple(FileEntry(path=path, size=1, sha256=DIGEST) for path in paths or ("a",))
+    files = tuple(FileEntry(path=path, size=1, sha256=DIGEST, blake3=DIGEST) for path in paths or ("a",))
     values = {"name": "m", "revision": "v1", "kind": "k", "source": Origin(url="directory:m"), "created": "now"}
     return Manifest.model_validate({**values, "files": files, **changes})
 
@@ -35,7 +35,7 @@ def test_digest_tells_any_change() -> None:
 )
 def test_unsafe_paths_are_refused(path: str) -> None:
     with pytest.raises(UnsafePath, match="safe path"):
-        FileEntry(path=path, size=1, sha256=DIGEST)
+        FileEntry(path=path, size=1, sha256=DIGEST, blake3=DIGEST)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,12 @@ def test_flipped_bit_in_a_manifest_is_noticed() -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"schema_version": 2}, "Upgrade rayscribe"), ({"colour": "red"}, "colour"), ({"files": []}, "files")],
+    [
+        ({"schema_version": 3}, "Upgrade rayscribe"),
+        ({"schema_version": 1}, "Publish the model again"),
+        ({"colour": "red"}, "colour"),
+        ({"files": []}, "files"),
+    ],
 )
 def test_unknown_manifests_are_explained(change: dict[str, object], words: str) -> None:
     raw = json.dumps({**json.loads(manifest("a").canonical()), **change}).encode()
