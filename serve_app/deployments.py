@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 from serve_app.api import create_api
@@ -26,7 +27,7 @@ def load_transcriber(args: TranscriptionArgs, store: StoreArgs) -> Any:
     return load(
         args.model,
         store,
-        ["faster_whisper"],
+        lambda: import_module("faster_whisper"),
         lambda snapshot: Transcriber(snapshot.path, args, snapshot.manifest.languages, threads),
     )
 
@@ -34,14 +35,14 @@ def load_transcriber(args: TranscriptionArgs, store: StoreArgs) -> Any:
 def load_aligner(args: AlignmentArgs, store: StoreArgs, language: str) -> Any:
     """Load the aligner of one language."""
     from serve_app.models.aligner import Aligner
-    from serve_app.models.environment import go_offline
+    from serve_app.models.environment import go_offline, import_without
 
     go_offline()
     threads = threads_for(args.threads)
     return load(
         args.models[language],
         store,
-        ["whisperx.alignment"],
+        lambda: import_without("whisperx.alignment", ("sklearn", "torchvision")),
         lambda snapshot: Aligner(snapshot.path, args, language, threads),
     )
 
@@ -54,7 +55,9 @@ def load_diarizer(args: DiarizationArgs, store: StoreArgs) -> Any:
     go_offline()
     threads = threads_for(args.threads)
     name = args.model or ""
-    return load(name, store, ["pyannote.audio"], lambda snapshot: Diarizer(snapshot.path, args, threads))
+    return load(
+        name, store, lambda: import_module("pyannote.audio"), lambda snapshot: Diarizer(snapshot.path, args, threads)
+    )
 
 
 class Transcription:
@@ -171,4 +174,6 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> Any:
         """Build the HTTP API over all presets."""
-        return create_api(RayPresets(self._args.presets, self._args.aliases), self._args.limits)
+        return create_api(
+            RayPresets(self._args.presets, self._args.aliases, self._args.limits.wake_s), self._args.limits
+        )

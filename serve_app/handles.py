@@ -4,7 +4,8 @@ Ray's own exceptions end here: a dead replica becomes `ReplicaLost`, and the wor
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import ray
@@ -91,17 +92,18 @@ def _borrowed(deployment: str, args: Any) -> Any:
 class RayPresets:
     """Presets as applications of the same name, reached by their handles."""
 
-    def __init__(self, names: Sequence[str], aliases: dict[str, str]) -> None:
+    def __init__(self, names: Sequence[str], aliases: dict[str, str], wake_s: float = 300) -> None:
         self.names = list(names)
         self._aliases = aliases
-        self._local: Callable[[bytes, RequestOptions], Awaitable[Transcript]] | None = None
+        self._wake_s = wake_s
+        self._local: Callable[[bytes, RequestOptions], Coroutine[Any, Any, Transcript]] | None = None
 
     @classmethod
     def of_one(
-        cls, args: PresetArgs, transcribe: Callable[[bytes, RequestOptions], Awaitable[Transcript]]
+        cls, args: PresetArgs, transcribe: Callable[[bytes, RequestOptions], Coroutine[Any, Any, Transcript]]
     ) -> "RayPresets":
         """Return the one preset of its own ingress, called in place; OpenAI's model names mean it too."""
-        presets = cls([args.preset], dict.fromkeys(HOSTED_MODELS, args.preset))
+        presets = cls([args.preset], dict.fromkeys(HOSTED_MODELS, args.preset), args.limits.wake_s)
         presets._local = transcribe
         return presets
 
@@ -117,19 +119,41 @@ class RayPresets:
         return preset
 
     async def transcribe(self, preset: str, upload: bytes, options: RequestOptions) -> Transcript:
-        """Transcribe one uploaded file."""
+        """Transcribe one uploaded file; raises `PresetUnavailable` when the preset finds no replica in time."""
         if self._local is not None:
-            return await self._local(upload, options)
+            return await self._unless_stuck(preset, self._local(upload, options))
         pipeline = serve.get_app_handle(preset)
-        transcript: Transcript = await again(
-            lambda: answer(pipeline.transcribe.remote(upload, options), f"preset '{preset}'")
+        return await self._unless_stuck(
+            preset, again(lambda: answer(pipeline.transcribe.remote(upload, options), f"preset '{preset}'"))
         )
-        return transcript
+
+    async def _unless_stuck(self, preset: str, work: Coroutine[Any, Any, Transcript]) -> Transcript:
+        """Await the work, however long it takes, but give up when a stage lacks a replica for `wake_s` on end."""
+        task = asyncio.create_task(work)
+        try:
+            stuck_since = None
+            while not (await asyncio.wait({task}, timeout=min(5.0, self._wake_s)))[0]:
+                status = (await self.status())[preset]
+                now = time.monotonic()
+                stuck_since = (stuck_since or now) if status.state in ("starting", "asleep") else None
+                if stuck_since is not None and now - stuck_since >= self._wake_s:
+                    raise no_room(preset, self._wake_s, status)
+            return task.result()
+        finally:
+            task.cancel()
 
     async def status(self) -> dict[str, PresetStatus]:
         """Ask Serve's controller for the replicas of every preset."""
         applications = (await asyncio.to_thread(serve.status)).applications
         return {name: preset_status(applications.get(name)) for name in self.names}
+
+
+def no_room(preset: str, waited_s: float, status: PresetStatus) -> PresetUnavailable:
+    """Return the error of a preset that lacked a replica for too long."""
+    return PresetUnavailable(
+        f"preset '{preset}' found no room to start in {waited_s:.0f} s ({status.message or status.state}); "
+        "it needs more CPUs or GPUs than are free: see `serve status` and `ray status`"
+    )
 
 
 def preset_status(application: Any) -> PresetStatus:

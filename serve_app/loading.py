@@ -1,10 +1,9 @@
 """How a stage replica gets its model: imports and fetch side by side, then load, then warm up; one log line."""
 
-import importlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -25,13 +24,14 @@ class Model(Protocol):
 Loaded = TypeVar("Loaded", bound=Model)
 
 
-def load(name: str, store: StoreArgs, imports: Sequence[str], build: Callable[[Snapshot], Loaded]) -> Loaded:
+def load(
+    name: str, store: StoreArgs, import_libraries: Callable[[], object], build: Callable[[Snapshot], Loaded]
+) -> Loaded:
     """Fetch a snapshot while its libraries are imported, then build the model from it and warm it up."""
     began = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:
         fetching = pool.submit(lambda: fetch(name, open_store(store.url), NodeCache(store.cache)))
-        for module in imports:
-            importlib.import_module(module)
+        import_libraries()
         imported = time.perf_counter()
         snapshot = fetching.result()
     ready_to_load = time.perf_counter()

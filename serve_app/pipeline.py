@@ -158,17 +158,7 @@ class _Windows:
 
 def plain_segment(window: Window, text: WindowText) -> Segment:
     """Return the whole window as one segment, without words."""
-    return Segment(
-        start=window.start_s,
-        end=window.stop_s,
-        text=text.text.strip(),
-        seek=window.start * 100 // SAMPLE_RATE,
-        tokens=text.tokens,
-        temperature=text.temperature,
-        avg_logprob=text.avg_logprob,
-        compression_ratio=text.compression_ratio,
-        no_speech_prob=text.no_speech_prob,
-    )
+    return text.segment(window, window.start_s, window.stop_s, text.text.strip(), text.tokens)
 
 
 def first_cause(error: Exception) -> Exception:

@@ -1,6 +1,7 @@
 """Errors on the wire, in OpenAI's one shape: `{"error": {"message", "type", "param", "code"}}`."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,11 +14,11 @@ from serve_app.errors import BadRequest, RayscribeError
 logger = logging.getLogger("ray.serve.rayscribe")
 
 
-def problem(error: RayscribeError) -> JSONResponse:
-    """Write one error."""
+def problem(error: RayscribeError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Write one error; one that may pass says when to try again."""
     body = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    headers = {"Retry-After": "5"} if error.status == 503 else {}
-    return JSONResponse({"error": body}, status_code=error.status, headers=headers)
+    later = {"Retry-After": "5"} if error.status == 503 else {}
+    return JSONResponse({"error": body}, status_code=error.status, headers={**later, **(headers or {})})
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -38,7 +39,7 @@ def install_handlers(app: FastAPI) -> None:
         known = BadRequest(str(error.detail))
         known.status = error.status_code
         known.code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, known.code)
-        return problem(known)
+        return problem(known, error.headers)  # a 405 tells in `Allow` what is allowed
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:

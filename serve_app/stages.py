@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.options import DecodeOptions, SpeakerOptions
-from serve_app.transcript import Segment, SpeakerTurn
-from serve_app.windows import Window
+from serve_app.transcript import Segment, SpeakerTurn, Word
+from serve_app.windows import SAMPLE_RATE, Window
 
 Audio = NDArray[np.float32]
 """Mono samples at 16 kHz in -1…1, shape (samples,); read-only where it comes from the object store."""
@@ -33,6 +33,23 @@ class WindowText:
     no_speech_prob: float = 0.0
     queue_s: float = 0.0
     model_s: float = 0.0
+
+    def segment(
+        self, window: Window, start: float, end: float, text: str, tokens: tuple[int, ...], words: tuple[Word, ...] = ()
+    ) -> Segment:
+        """Return a part of the text as a segment at seconds of the file, with the figures of the whole window."""
+        return Segment(
+            start=start,
+            end=end,
+            text=text,
+            words=words,
+            seek=window.start * 100 // SAMPLE_RATE,
+            tokens=tokens,
+            temperature=self.temperature,
+            avg_logprob=self.avg_logprob,
+            compression_ratio=self.compression_ratio,
+            no_speech_prob=self.no_speech_prob,
+        )
 
 
 class Stages(Protocol):

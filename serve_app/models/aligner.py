@@ -63,17 +63,13 @@ def _segments(rows: list[dict[str, Any]], window: Window, text: WindowText) -> I
         sentence = row["text"].strip()
         begin = max(text.text.find(sentence, position), position)
         position = begin + len(sentence)
-        yield Segment(
-            start=window.start_s + row["start"],
-            end=window.start_s + row["end"],
-            text=sentence,
-            words=tuple(_word(word, window.start_s) for word in row["words"]),
-            seek=window.start * 100 // SAMPLE_RATE,
-            tokens=_tokens_within(text, begin, position),
-            temperature=text.temperature,
-            avg_logprob=text.avg_logprob,
-            compression_ratio=text.compression_ratio,
-            no_speech_prob=text.no_speech_prob,
+        yield text.segment(
+            window,
+            window.start_s + row["start"],
+            window.start_s + row["end"],
+            sentence,
+            _tokens_within(text, begin, position),
+            tuple(_word(word, window.start_s) for word in row["words"]),
         )
 
 

@@ -193,6 +193,7 @@ async def test_unknown_paths_and_methods_have_the_same_shape(client: httpx.Async
     missing, wrong = await client.get("/v1/nothing"), await client.get(PATH)
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert wrong.headers["allow"] == "POST"
 
 
 async def test_presets_are_listed_as_models(client: httpx.AsyncClient) -> None:

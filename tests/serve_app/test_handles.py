@@ -1,5 +1,7 @@
 """Ray's errors and names behind the plain protocols, without a cluster."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +13,7 @@ from serve_app.config import PresetArgs, TranscriptionArgs
 from serve_app.errors import NotAudio, PresetUnavailable, RayscribeError, ReplicaLost, StageFailed, UnknownPreset
 from serve_app.handles import HOSTED_MODELS, RayPresets, answer, preset_status
 from serve_app.options import RequestOptions
-from serve_app.presets import PresetStatus
+from serve_app.presets import PresetStatus, State
 from serve_app.transcript import Transcript
 
 
@@ -119,3 +121,46 @@ def test_the_state_follows_the_replicas(status: str, running: dict[str, int], st
 
 def test_a_preset_that_is_not_deployed_yet_is_starting() -> None:
     assert preset_status(None).state == "starting"
+
+
+class Stuck(RayPresets):
+    """Presets whose replicas are as told, one state at each look; the last one stays."""
+
+    def __init__(self, wake_s: float, states: list[State], work: Callable[[], Coroutine[Any, Any, Transcript]]) -> None:
+        super().__init__(["high"], {}, wake_s)
+        self._states = states
+        self.all_looked_at = asyncio.Event()
+        self._local = lambda upload, options: work()
+
+    async def status(self) -> dict[str, PresetStatus]:
+        state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
+        if len(self._states) == 1:
+            self.all_looked_at.set()
+        return {"high": PresetStatus(state, "waiting for Transcription")}
+
+
+async def test_a_preset_without_room_is_given_up_and_its_work_ended() -> None:
+    ended = asyncio.Event()
+
+    async def forever() -> Transcript:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    with pytest.raises(PresetUnavailable, match=r"'high' found no room .* \(waiting for Transcription\).*ray status"):
+        await Stuck(0.05, ["starting"], forever).transcribe("high", b"", RequestOptions())
+    await asyncio.wait_for(ended.wait(), 1)
+
+
+async def test_work_goes_on_while_replicas_run_or_come_back() -> None:
+    looks: list[State] = ["starting", "ready", "starting", "ready", "ready"]
+    done = Transcript("en", 1.0, (), (), (), {})
+
+    async def until_seen() -> Transcript:
+        await presets.all_looked_at.wait()
+        return done
+
+    presets = Stuck(0.02, looks, until_seen)
+    assert await presets.transcribe("high", b"", RequestOptions()) is done

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"ray", "torch", "av", "ctranslate2", "faster_whisper", "whisperx", "pyannote", "transformers", "onnxruntime"}
@@ -49,3 +50,31 @@ def test_transcription_needs_no_torch(demo_models: Path) -> None:
 
 def test_the_deployments_import_ray_and_no_model() -> None:
     assert imported_by("import serve_app.app, serve_app.deployments, serve_app.handles") == {"ray"}
+
+
+def test_the_aligner_starts_without_what_it_does_not_use() -> None:
+    code = (
+        "import sys; from serve_app.models.environment import import_without\n"
+        "import_without('whisperx.alignment', ('sklearn', 'torchvision'))\n"
+        "assert not {'sklearn', 'torchvision'} & set(sys.modules)\n"
+        "import sklearn"
+    )
+    assert "whisperx" in imported_by(code)
+
+
+def test_hiding_what_a_library_needs_is_an_error_and_leaves_no_trace() -> None:
+    code = (
+        "import sys; from serve_app.models.environment import import_without\n"
+        "try: import_without('colorsys_user', ('colorsys',))\n"
+        "except ImportError: print('refused', 'colorsys' in sys.modules)"
+    )
+    with TemporaryDirectory() as folder:
+        Path(folder, "colorsys_user.py").write_text("import colorsys\n")
+        done = subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.path[:0] = [{folder!r}]\n{code}"],
+            cwd=ROOT,
+            text=True,
+            capture_output=True,
+            check=True,
+        )
+    assert done.stdout.split() == ["refused", "False"]
