@@ -26,11 +26,15 @@ STARTS_WITHIN_S = 400
 
 @dataclass(frozen=True)
 class Cluster:
-    """A one-node cluster with 16 CPUs and 4 GPUs in name only; `environment` leads every command to it."""
+    """A one-node cluster without a network, with 16 CPUs and 4 GPUs in name only.
+
+    `environment` leads every command to it; `noted` is a file of its processes' tries to reach another machine.
+    """
 
     address: str
     dashboard: str
     environment: dict[str, str]
+    noted: Path
 
 
 def free_port() -> int:
@@ -60,20 +64,23 @@ def cluster(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         "RAYSCRIBE_STORE": str(store),
         "RAYSCRIBE_CACHE": str(tmp_path_factory.mktemp("cache")),
     }
+    noted = tmp_path_factory.mktemp("noted") / "connections"
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parent / "no_network"), os.environ.get("PYTHONPATH")]))
+    denied = {"PYTHONPATH": path, "NOTED_CONNECTIONS": str(noted)}
     options = f"""
         --head --block --node-ip-address=127.0.0.1 --port={port} --num-cpus=16 --num-gpus=4 --temp-dir={temporary}
         --object-store-memory=500000000 --dashboard-port={dashboard} --dashboard-agent-listen-port=0
     """
     head = subprocess.Popen(
         [BIN / "ray", "start", *options.split()],
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, **denied},
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
     os.environ.update(environment)
     _until_up(f"http://127.0.0.1:{dashboard}/api/version", head)
-    yield Cluster(environment["RAY_ADDRESS"], f"http://127.0.0.1:{dashboard}", environment)
+    yield Cluster(environment["RAY_ADDRESS"], f"http://127.0.0.1:{dashboard}", environment, noted)
     head.terminate()
     head.wait(60)
     shutil.rmtree(temporary, ignore_errors=True)
