@@ -5,21 +5,28 @@
 >>> snapshot.path, snapshot.manifest.languages, snapshot.timings.fetch_s  # doctest: +SKIP
 """
 
+from model_store.bundle import export_bundle, import_bundle
 from model_store.cache import NodeCache
 from model_store.catalog import Catalog
+from model_store.copying import copy_models
+from model_store.doctor import examine
 from model_store.errors import (
     BadReference,
+    BundleError,
     CacheError,
     CacheFull,
     CacheUnwritable,
     CatalogError,
+    ConversionFailed,
     CorruptBlob,
     FetchTimeout,
     ManifestError,
     MissingBlob,
     MissingManifest,
     ModelStoreError,
+    NotListable,
     NotPublished,
+    NotTrusted,
     SourceCorrupt,
     SourceError,
     SourceGated,
@@ -32,27 +39,41 @@ from model_store.errors import (
     UsageError,
 )
 from model_store.fetch import FetchOptions, Snapshot, Timings, fetch
+from model_store.garbage import collect_garbage, tidy
+from model_store.holding import fetch_and_hold
+from model_store.hub_layout import write_hub_view
+from model_store.leases import Lease
 from model_store.manifest import FileEntry, Manifest, Origin
+from model_store.outdated import compare_with_hub
 from model_store.publish import Extra, ModelInfo, Published, publish
 from model_store.references import Reference
+from model_store.removal import remove_cached, remove_refs
+from model_store.repair import repair_cache, repair_store
+from model_store.signing import PublicKey, check_signature, make_keys, sign
+from model_store.sizes import parse_size
 from model_store.sources import Source, parse_source
-from model_store.stores import Blob, DirectoryStore, Ref, Store, open_store
+from model_store.stores import Blob, DirectoryStore, ObjectStore, Ref, Store, StoreChain, WebStore, open_store
+from model_store.trust import TrustPolicy, require_trust
+from model_store.usage import measure
 from model_store.verify import Problem, verify
 
 __all__ = [
     "BadReference",
     "Blob",
+    "BundleError",
     "CacheError",
     "CacheFull",
     "CacheUnwritable",
     "Catalog",
     "CatalogError",
+    "ConversionFailed",
     "CorruptBlob",
     "DirectoryStore",
     "Extra",
     "FetchOptions",
     "FetchTimeout",
     "FileEntry",
+    "Lease",
     "Manifest",
     "ManifestError",
     "MissingBlob",
@@ -60,9 +81,13 @@ __all__ = [
     "ModelInfo",
     "ModelStoreError",
     "NodeCache",
+    "NotListable",
     "NotPublished",
+    "NotTrusted",
+    "ObjectStore",
     "Origin",
     "Problem",
+    "PublicKey",
     "Published",
     "Ref",
     "Reference",
@@ -74,15 +99,37 @@ __all__ = [
     "SourceNotFound",
     "SourceUnreachable",
     "Store",
+    "StoreChain",
     "StoreFull",
     "StoreReadOnly",
     "StoreUnreachable",
     "Timings",
+    "TrustPolicy",
     "UnsafePath",
     "UsageError",
+    "WebStore",
+    "check_signature",
+    "collect_garbage",
+    "compare_with_hub",
+    "copy_models",
+    "examine",
+    "export_bundle",
     "fetch",
+    "fetch_and_hold",
+    "import_bundle",
+    "make_keys",
+    "measure",
     "open_store",
+    "parse_size",
     "parse_source",
     "publish",
+    "remove_cached",
+    "remove_refs",
+    "repair_cache",
+    "repair_store",
+    "require_trust",
+    "sign",
+    "tidy",
     "verify",
+    "write_hub_view",
 ]

@@ -4,26 +4,33 @@ blobs/sha256/ab/<digest>    files by content, 0444
 snapshots/<digest>/         one directory per manifest, hard links to the blobs
 manifests/<digest>.json     written last: the mark that its snapshot is complete
 refs/<name>/<tag>           the last answers of the store, for when it cannot be reached
-staging/  locks/            work under way
+leases/<digest>/<uuid>.json which processes use a snapshot
+used/<digest>               when it was last used: the mtime
+pins/<digest>               never to be evicted
+staging/  partial/  locks/  work under way, and what was cut off
 """
 
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
-from model_store.errors import CacheError, ManifestError
+from model_store import eviction
+from model_store.errors import CacheError, CacheUnwritable, ManifestError, NotPublished
 from model_store.files import fsync_directory, make_directory, write_atomically
+from model_store.leases import Lease
 from model_store.manifest import Manifest, read_manifest
-from model_store.references import is_digest
+from model_store.references import DEFAULT_TAG, Reference, is_digest
 from model_store.staging import staging_directory, sweep
 from model_store.verify import bad_files
 
 log = logging.getLogger(__name__)
+WAITING_S = 0.25
 
 
 def _ignore_step(step: str) -> None:
@@ -31,11 +38,17 @@ def _ignore_step(step: str) -> None:
 
 
 class NodeCache:
-    """A node cache in a directory of this machine. `on_step` is told each step of a fetch (tests break there)."""
+    """A node cache in a directory of this machine, of at most `quota_bytes` if that is given.
 
-    def __init__(self, root: Path | str, on_step: Callable[[str], None] = _ignore_step) -> None:
+    `on_step` is told each step of a fetch and of an eviction (tests break there).
+    """
+
+    def __init__(
+        self, root: Path | str, on_step: Callable[[str], None] = _ignore_step, *, quota_bytes: int | None = None
+    ) -> None:
         self.root = Path(root).expanduser().absolute()
         self.on_step = on_step
+        self.quota_bytes = quota_bytes
 
     def blob_path(self, digest: str) -> Path:
         """Where a blob lies, or would."""
@@ -45,10 +58,53 @@ class NodeCache:
         """Where the snapshot of a manifest lies, or would."""
         return self.root / "snapshots" / digest
 
+    def mark_path(self, digest: str) -> Path:
+        """Where the mark of a complete snapshot lies, or would: its manifest."""
+        return self.root / "manifests" / f"{digest}.json"
+
+    def lock_path(self, digest: str) -> Path:
+        """The lock of whoever fetches or evicts a snapshot."""
+        return self.root / "locks" / f"{digest}.lock"
+
     def lookup(self, digest: str, *, deep: bool = False) -> Manifest | None:
         """The manifest of a complete snapshot, or None: files are compared by size, with `deep` by hash."""
+        manifest = self._intact(digest, deep=deep)
+        if manifest is not None:
+            self.touch(digest)
+        return manifest
+
+    def find(self, reference: Reference) -> Manifest:
+        """The snapshot here that a reference means, without asking the store; raises NotPublished if there is none.
+
+        It does not count as used. A tag is what the store last said it is, else a revision; without a tag the only
+        snapshot of the name will do.
+        """
+        told = reference.digest or self.read_ref(reference.name, reference.tag)
+        manifest = self._intact(told) if told else None
+        if manifest is None and reference.digest is None:
+            named = [found for found in self.manifests() if found.name == reference.name]
+            wanted = [found for found in named if found.revision == reference.tag]
+            chosen = wanted or (named if len(named) == 1 and reference.tag == DEFAULT_TAG else [])
+            manifest = max(chosen, key=lambda found: found.created, default=None)
+        if manifest is None or manifest.name != reference.name:
+            raise self._not_here(reference)
+        return manifest
+
+    def _not_here(self, reference: Reference) -> NotPublished:
+        here = sorted(f"{found.name}@{found.revision}" for found in self.manifests())
+        return NotPublished(
+            f"{reference} is not in the node cache at {self.root}, which holds: {', '.join(here) or 'nothing'}.",
+            f"Fetch it: model-store fetch {reference}",
+            cached=here,
+        )
+
+    def manifests(self) -> list[Manifest]:
+        """The manifests of all complete snapshots."""
+        return [manifest for digest in self.complete() if (manifest := self._intact(digest)) is not None]
+
+    def _intact(self, digest: str, *, deep: bool = False) -> Manifest | None:
         try:
-            manifest = read_manifest((self.root / "manifests" / f"{digest}.json").read_bytes(), digest)
+            manifest = read_manifest(self.mark_path(digest).read_bytes(), digest)
         except (OSError, ManifestError):
             return None
         return None if self.damage(manifest, deep=deep) else manifest
@@ -76,7 +132,7 @@ class NodeCache:
 
     def mark(self, manifest: Manifest) -> None:
         """Say that a snapshot is complete; the last write of a fetch."""
-        write_atomically(self.root / "manifests" / f"{manifest.digest}.json", manifest.canonical())
+        write_atomically(self.mark_path(manifest.digest), manifest.canonical())
 
     def read_ref(self, name: str, tag: str) -> str | None:
         """What the store last said that `name@tag` is."""
@@ -97,14 +153,88 @@ class NodeCache:
         marks = (self.root / "manifests").glob("*.json")
         return sorted(path.stem for path in marks if is_digest(path.stem))
 
+    def hold(self, digest: str, manifest: Manifest | None = None) -> Lease:
+        """Keep a snapshot from eviction while this process uses it; release the lease, or use it in a `with`.
+
+        Hold first and look then. A fetch gives the manifest, which keeps the blobs that it will link.
+        """
+        blobs = {entry.sha256: entry.size for entry in manifest.files} if manifest else {}
+        lease = Lease(self.root / "leases" / digest, blobs)
+        self.touch(digest)
+        return lease
+
+    def touch(self, digest: str) -> None:
+        """Note that a snapshot is used; a cache that cannot be written goes without."""
+        stamp = self.root / "used" / digest
+        with suppress(OSError):
+            try:
+                os.utime(stamp)
+            except FileNotFoundError:
+                if self.root.is_dir():
+                    make_directory(stamp.parent)
+                    stamp.touch()
+
+    def used_at(self, digest: str) -> float:
+        """When a snapshot was last used or brought, in seconds since 1970; 0 if that is not known."""
+        for path in (self.root / "used" / digest, self.mark_path(digest), self.snapshot_path(digest)):
+            with suppress(OSError):
+                return path.stat().st_mtime
+        return 0.0
+
+    def pin(self, digest: str) -> None:
+        """Never evict a snapshot."""
+        with self.writing():
+            write_atomically(self.root / "pins" / digest, b"")
+
+    def unpin(self, digest: str) -> None:
+        """Let a snapshot be evicted again."""
+        with self.writing():
+            (self.root / "pins" / digest).unlink(missing_ok=True)
+
+    def pinned(self, digest: str) -> bool:
+        """Whether a snapshot is never evicted."""
+        return (self.root / "pins" / digest).exists()
+
+    def forget(self, digest: str) -> None:
+        """Remove what is noted of a snapshot that is gone."""
+        for path in (self.root / "used" / digest, self.root / "pins" / digest):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        with suppress(OSError):
+            (self.root / "leases" / digest).rmdir()
+
+    def make_room(self, needed: int) -> None:
+        """Let `needed` more bytes fit, evicting what is longest unused; raises CacheFull if they cannot.
+
+        A fetch holds its digest with its manifest before: what it has brought already is kept, and other fetches count
+        what it will bring.
+        """
+        with self.writing():
+            eviction.make_room(self, needed)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn the errors of a cache that cannot be written into ours."""
+        try:
+            yield
+        except OSError as error:
+            raise CacheUnwritable(
+                f"The node cache at {self.root} cannot be written by uid {os.getuid()}: {error}.",
+                "Give this user the directory, or set RAYSCRIBE_CACHE to one it may write.",
+            ) from error
+
     def staging(self) -> AbstractContextManager[Path]:
         """A staging directory of one's own, after removing those of the dead."""
         sweep(self.root / "staging")
         return staging_directory(self.root / "staging")
 
     @contextmanager
-    def single_flight(self, digest: str, timeout_s: float) -> Iterator[bool]:
-        """Wait until nobody else fetches `digest`, at most `timeout_s`; says whether the lock was had.
+    def single_flight(
+        self, digest: str, timeout_s: float, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[bool]:
+        """Wait until nobody else works on `digest`, at most `timeout_s`; says whether the lock was had.
+
+        `waiting` is called four times a second meanwhile.
 
         The lock only saves bytes: without it (deadline, file system without locks, read-only) all goes on.
         The kernel frees the lock of a process that dies.
@@ -112,16 +242,29 @@ class NodeCache:
         lock = None
         try:
             make_directory(self.root / "locks")
-            lock = FileLock(self.root / "locks" / f"{digest}.lock", timeout=timeout_s, mode=0o666)
-            lock.acquire()
+            lock = FileLock(self.lock_path(digest), mode=0o666)
+            _acquire(lock, timeout_s, waiting)
         except (Timeout, OSError, NotImplementedError) as error:
-            log.warning("fetching sha256:%s without the lock: %s", digest, error)
+            log.warning("going on without the lock of %s: %s", digest, error)
             lock = None
         try:
             yield lock is not None
         finally:
             if lock is not None:
                 lock.release()
+
+
+def _acquire(lock: BaseFileLock, timeout_s: float, waiting: Callable[[], None]) -> None:
+    """Raises Timeout after `timeout_s`; `waiting` is called four times a second until then."""
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            lock.acquire(timeout=max(0.0, min(WAITING_S, until - time.monotonic())))
+            return
+        except Timeout:
+            if time.monotonic() >= until:
+                raise
+        waiting()
 
 
 def _renamed(tree: Path, target: Path) -> bool:

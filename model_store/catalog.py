@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from model_store.convert.recipes import ComputeType, Recipe, To
 from model_store.errors import CatalogError, ModelStoreError
-from model_store.manifest import check_path
+from model_store.manifest import Digest, check_path
 from model_store.publish import Extra, ModelInfo
 from model_store.references import check_name, check_tag
-from model_store.sources import Source, parse_source
+from model_store.sources import PinnedSource, Source, parse_source
 
 DEFAULT_CATALOG = Path("configs/models.yaml")
 Kind = Literal["whisper-ct2", "wav2vec2-ctc", "pyannote-pipeline"]
@@ -32,8 +33,26 @@ class ExtraEntry(_Strict):
     allow: tuple[str, ...] = ()
 
 
+class ConvertEntry(_Strict):
+    """What a source's files are converted to before they are published."""
+
+    to: To
+    compute_type: ComputeType | Literal[""] = ""
+
+    @model_validator(mode="after")
+    def _only_whisper_is_quantized(self) -> "ConvertEntry":
+        if (self.to == "whisper-ct2") != bool(self.compute_type):
+            raise ValueError("compute_type goes with `to: whisper-ct2`, always and only")
+        return self
+
+
 class Entry(_Strict):
-    """One model of the catalog. `allow`: glob patterns of the files to take (default: all)."""
+    """One model of the catalog.
+
+    allow: glob patterns of the files to take (default: all, or those that the conversion reads).
+    pickle: files that are unpickled when they are loaded may be among them.
+    sha256: hashes that files of the source must have, by path.
+    """
 
     kind: Kind
     source: str
@@ -43,9 +62,26 @@ class Entry(_Strict):
     compute_type: str = ""
     memory_mb: Annotated[int, Field(ge=0)] = 0
     gated: bool = False
+    pickle: bool = False
+    convert: ConvertEntry | None = None
     allow: tuple[str, ...] = ()
+    sha256: dict[Annotated[str, AfterValidator(check_path)], Digest] = {}
     extra: tuple[ExtraEntry, ...] = ()
     tools: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _conversion_fits(self) -> "Entry":
+        made = self.convert.compute_type if self.convert else ""
+        if made and self.kind != "whisper-ct2":
+            raise ValueError(f"a conversion to whisper-ct2 cannot be a {self.kind}")
+        if made and self.compute_type not in ("", made):
+            raise ValueError(f"compute_type is {self.compute_type}, but it is converted to {made}")
+        return self
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The conversion, if there is one."""
+        return Recipe(self.convert.to, self.convert.compute_type) if self.convert else None
 
     @property
     def tag(self) -> str:
@@ -97,7 +133,9 @@ class Catalog:
     def source(self, name: str) -> Source:
         """Where a model comes from."""
         entry = self.entries[name]
-        return parse_source(entry.source, self.base, entry.allow)
+        allow = entry.allow or (entry.recipe.allow if entry.recipe else ())
+        source = parse_source(entry.source, self.base, allow)
+        return PinnedSource(source, entry.sha256) if entry.sha256 else source
 
     def extra(self, name: str) -> tuple[Extra, ...]:
         """A model's further sources."""
@@ -121,7 +159,9 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     """The keys that are right where an unknown one was found."""
     if len(location) == 1:
         return list(_Document.model_fields)
-    return list(ExtraEntry.model_fields if "extra" in location[2:-1] else Entry.model_fields)
+    inner: dict[int | str, type[_Strict]] = {"extra": ExtraEntry, "convert": ConvertEntry}
+    found = [inner[key] for key in location[2:-1] if key in inner]
+    return list((found or [Entry])[0].model_fields)
 
 
 def _nearest(word: str, words: list[str]) -> str:

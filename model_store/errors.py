@@ -7,10 +7,13 @@ ModelStoreError
 ├── NotPublished          the store lacks this name, tag or digest
 │   └── MissingManifest   a ref is there, its manifest is not
 ├── StoreUnreachable      the store cannot be read or written at all
+│   └── NotListable       it gives what is asked for by name, and cannot say what it holds
 ├── StoreFull
 ├── StoreReadOnly         the store can only be read
 ├── ManifestError         not a manifest that this version can read
 │   └── UnsafePath        a path that would leave the snapshot
+├── NotTrusted            no trusted key vouches for it, or it holds a pickle that nobody allowed
+├── BundleError           a bundle that is damaged, cut off, of a newer version, or none at all
 ├── CorruptBlob           the bytes are not those that the manifest promises
 │   └── MissingBlob
 ├── CacheError            the node cache
@@ -21,7 +24,8 @@ ModelStoreError
     ├── SourceNotFound
     ├── SourceGated
     ├── SourceUnreachable
-    └── SourceCorrupt
+    ├── SourceCorrupt
+    └── ConversionFailed  its files cannot be converted
 """
 
 from typing import Any, ClassVar
@@ -71,6 +75,10 @@ class StoreUnreachable(ModelStoreError):
     """The store cannot be read or written."""
 
 
+class NotListable(StoreUnreachable):
+    """The store gives what is asked for by name, and cannot say what it holds: a web server."""
+
+
 class StoreFull(ModelStoreError):
     """No space is left in the store."""
 
@@ -85,6 +93,17 @@ class ManifestError(ModelStoreError):
 
 class UnsafePath(ManifestError):
     """A path that would leave the snapshot, or that not every file system can hold."""
+
+
+class NotTrusted(ModelStoreError):
+    """No trusted key vouches for a manifest, or it holds a pickle that nobody allowed.
+
+    Details: model; signed_by, trusted (key ids); pickles (paths).
+    """
+
+
+class BundleError(ModelStoreError):
+    """A bundle that is damaged, cut off, of a newer version, or none at all; details: bundle."""
 
 
 class CorruptBlob(ModelStoreError):
@@ -129,3 +148,7 @@ class SourceUnreachable(SourceError):
 
 class SourceCorrupt(SourceError):
     """The source changed while it was read, or its bytes are not what it promises."""
+
+
+class ConversionFailed(SourceError):
+    """The source's files cannot be converted as asked for; details: recipe."""

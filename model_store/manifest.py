@@ -4,16 +4,25 @@ import hashlib
 import json
 import unicodedata
 from functools import cached_property
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from model_store.errors import ManifestError, UnsafePath
 from model_store.references import check_name, check_tag
 
 SCHEMA = 2
 PIECE = 16 * 1024 * 1024
-"""Bytes of a piece; the last one of a file is shorter."""
+"""Bytes of a piece unless an entry says otherwise; the last one of a file is shorter."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -59,9 +68,9 @@ class Piece(NamedTuple):
 class FileEntry(_Frozen):
     """One file: its path inside the snapshot, its size in bytes and its hashes.
 
-    The sha256 names the blob. `pieces` are the sha256 of each `PIECE` bytes, so that parts can come in any order and be
-    checked at once; a file of one piece has none, as the sha256 is its own. blake3 is the quicker hash for reading all
-    files again.
+    The sha256 names the blob. `pieces` are the sha256 of each `piece_size` bytes, so that parts can come in any order
+    and be checked at once; a file of one piece has none, as the sha256 is its own. blake3 is the quicker hash for
+    reading all files again.
     """
 
     path: Annotated[str, AfterValidator(check_path)]
@@ -69,10 +78,19 @@ class FileEntry(_Frozen):
     sha256: Digest
     blake3: Digest
     pieces: tuple[Digest, ...] = ()
+    piece_size: Annotated[int, Field(gt=0, le=PIECE)] = PIECE
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual_piece_size(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Manifests that were written before it could be chosen keep their bytes, and so their digests.
+        fields: dict[str, Any] = handler(self)
+        if self.piece_size == PIECE:
+            fields.pop("piece_size", None)
+        return fields
 
     @model_validator(mode="after")
     def _pieces_cover_it(self) -> "FileEntry":
-        wanted = -(-self.size // PIECE)
+        wanted = -(-self.size // self.piece_size)
         if len(self.pieces) != (wanted if wanted > 1 else 0):
             raise ValueError(f"{self.size} bytes have {wanted} pieces, not {len(self.pieces)}")
         return self
@@ -80,9 +98,10 @@ class FileEntry(_Frozen):
     def checked_pieces(self) -> list[Piece]:
         """The parts that together are the file; none if it is empty."""
         digests = self.pieces or ((self.sha256,) if self.size else ())
-        starts = range(0, self.size, PIECE)
+        starts = range(0, self.size, self.piece_size)
         return [
-            Piece(start, min(PIECE, self.size - start), digest) for start, digest in zip(starts, digests, strict=True)
+            Piece(start, min(self.piece_size, self.size - start), digest)
+            for start, digest in zip(starts, digests, strict=True)
         ]
 
 

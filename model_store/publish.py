@@ -1,21 +1,18 @@
 """Publishing: a source's files into the store, the manifest after them, the refs last."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from model_store.errors import ManifestError, NotPublished, SourceCorrupt, StoreUnreachable, UsageError
-from model_store.files import read_chunks
 from model_store.hashing import hash_all
 from model_store.manifest import FileEntry, Manifest, check_path
+from model_store.pickles import is_pickle
 from model_store.references import DEFAULT_TAG, check_name, check_tag
 from model_store.sources import Collected, Source
 from model_store.stores import Store
-from model_store.verify import hash_blob
-
-PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
-PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
+from model_store.upload import Upload
 
 
 @dataclass(frozen=True)
@@ -62,11 +59,13 @@ def publish(
     *,
     extra: tuple[Extra, ...] = (),
     progress: Callable[[int, int], None] = _ignore_progress,
+    deep: bool = False,
 ) -> Published:
     """Publish a source as `name@revision` and `name@latest`.
 
     The same content and info again change nothing but mend what is damaged in the store: blobs that are there are
-    hashed, missing and wrong ones written.
+    hashed, missing and wrong ones written. A bucket's blobs that were checked when they were uploaded are believed, but
+    with `deep` read back.
     """
     check_name(name)
     check_tag(revision)
@@ -76,12 +75,17 @@ def publish(
     files = _merged(collected, further)
     fresh = _manifest(name, revision, info, collected, further, files)
     manifest = _already_there(fresh, store) or fresh
-    uploaded = _upload(manifest, files, store, progress)
+    upload = Upload(manifest, files, store, progress, deep=deep)
+    upload.run()
     store.write_manifest(manifest)
     for tag in dict.fromkeys((revision, DEFAULT_TAG)):
         if store.read_ref(name, tag) != manifest.digest:
             store.write_ref(name, tag, manifest.digest)
-    return Published(manifest.digest, manifest, manifest is not fresh, uploaded)
+    # Before the refs nothing kept the blobs from being pruned.
+    upload.settle()
+    for part in (collected, *(part for _, part in further)):
+        part.discard()
+    return Published(manifest.digest, manifest, manifest is not fresh, upload.uploaded_bytes)
 
 
 def _merged(collected: Collected, further: list[tuple[str, Collected]]) -> dict[str, Path]:
@@ -135,14 +139,6 @@ def _entry(path: str, file: Path, promised: str | None) -> FileEntry:
     return FileEntry(path=path, **asdict(hashes))
 
 
-def is_pickle(file: Path, path: str) -> bool:
-    """Whether torch would unpickle this file: told by its first bytes, since CTranslate2 uses `.bin` too."""
-    if Path(path).suffix.lower() not in PICKLE_SUFFIXES:
-        return False
-    with file.open("rb") as opened:
-        return opened.read(4).startswith(PICKLE_STARTS)
-
-
 def _already_there(fresh: Manifest, store: Store) -> Manifest | None:
     """A manifest of this name in the store that says the same, so that publishing again gives the same digest."""
     try:
@@ -157,24 +153,3 @@ def _already_there(fresh: Manifest, store: Store) -> Manifest | None:
         if there.same_but_created(fresh):
             return there
     return None
-
-
-def _upload(manifest: Manifest, files: dict[str, Path], store: Store, progress: Callable[[int, int], None]) -> int:
-    """Write the blobs that the store lacks or holds damaged; return how many bytes that took."""
-    done = uploaded = 0
-    for entry in manifest.files:
-        if store.has_blob(entry.sha256, entry.size) and hash_blob(store, entry) == entry.sha256:
-            done += entry.size
-            progress(done, manifest.size)
-            continue
-        store.put_blob(entry.sha256, entry.size, _counted(files[entry.path], done, manifest.size, progress))
-        done += entry.size
-        uploaded += entry.size
-    return uploaded
-
-
-def _counted(file: Path, done: int, total: int, progress: Callable[[int, int], None]) -> Iterator[bytes]:
-    for chunk in read_chunks(file):
-        yield chunk
-        done += len(chunk)
-        progress(done, total)

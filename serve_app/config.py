@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from model_store import UsageError, parse_size
 from serve_app.strict import Strict
 
 Device = Literal["cpu", "cuda", "auto"]
@@ -33,13 +34,42 @@ class StoreArgs(Strict):
     Relative paths start at the directory in which `serve run` was called.
     """
 
-    url: str = Field(default_factory=lambda: os.environ.get("RAYSCRIBE_STORE", ".rayscribe/store"))
+    url: str = Field(
+        default_factory=lambda: os.environ.get("RAYSCRIBE_STORE", ".rayscribe/store"),
+        description="a directory, s3://bucket/prefix or https://host/base; several, in the order of asking, by commas",
+    )
     cache: str = Field(default_factory=lambda: os.environ.get("RAYSCRIBE_CACHE", ".rayscribe/cache"))
+    quota: str | None = Field(
+        default_factory=lambda: os.environ.get("RAYSCRIBE_CACHE_QUOTA"),
+        description="most that the cache may hold, such as 50GB; what was used longest ago goes, never what is in use",
+    )
+    peers: bool = Field(default=False, description="of all nodes one reads the store, the others read from each other")
+    keys: list[str] = Field(default_factory=list, description="PEM files; one of these keys must have signed a model")
+    allow_pickle: bool = Field(default=True, description="without keys: whether models may hold pickles")
+
+    @field_validator("quota")
+    @classmethod
+    def _quota_is_a_size(cls, quota: str | None) -> str | None:
+        if quota is not None:
+            try:
+                parse_size(quota)
+            except UsageError as error:
+                raise ValueError(str(error)) from None
+        return quota
 
     def resolved(self) -> "StoreArgs":
         """Return the same places with absolute paths, so that every replica means the same ones."""
-        url = self.url if "://" in self.url else str(Path(self.url).expanduser().resolve())
-        return StoreArgs(url=url, cache=str(Path(self.cache).expanduser().resolve()))
+        return self.model_copy(
+            update={
+                "url": ",".join(_absolute(part.strip()) for part in self.url.split(",")),
+                "cache": _absolute(self.cache),
+                "keys": [_absolute(key) for key in self.keys],
+            }
+        )
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else str(Path(place).expanduser().resolve())
 
 
 class TranscriptionArgs(Strict):

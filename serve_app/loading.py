@@ -5,11 +5,27 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
 from typing import Protocol, TypeVar
 
-from model_store import NodeCache, Snapshot, fetch, open_store
+from ray.serve.metrics import Gauge
+
+from model_store import (
+    FetchOptions,
+    Lease,
+    NodeCache,
+    Snapshot,
+    TrustPolicy,
+    fetch,
+    fetch_and_hold,
+    open_store,
+    parse_size,
+)
 from serve_app.config import StoreArgs
 
+_held: list[Lease] = []
+"""Leases of the models in this process; they end with it."""
 logger = logging.getLogger("ray.serve.rayscribe")
 """A child of Serve's logger, so that its lines stand in the replica's log."""
 
@@ -30,21 +46,60 @@ def load(
     """Fetch a snapshot while its libraries are imported, then build the model from it and warm it up."""
     began = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:
-        fetching = pool.submit(lambda: fetch(name, open_store(store.url), NodeCache(store.cache)))
+        fetching = pool.submit(get_snapshot, name, store)
         import_libraries()
         imported = time.perf_counter()
-        snapshot = fetching.result()
+        snapshot, lease = fetching.result()
     ready_to_load = time.perf_counter()
     model = build(snapshot)
     built = time.perf_counter()
     model.warm_up()
     warm = time.perf_counter()
-    logger.info(
-        "loaded %s in %.2f s: import %.2f, resolve %.3f, fetch %.3f (waited %.2f), load %.2f, warm-up %.2f",
-        *(name, warm - began, imported - began, snapshot.timings.resolve_s, snapshot.timings.fetch_s),
-        *(ready_to_load - imported, built - ready_to_load, warm - built),
+    _held.append(lease)
+    tell(
+        name,
+        {
+            "import": imported - began,
+            "resolve": snapshot.timings.resolve_s,
+            "fetch": snapshot.timings.fetch_s,
+            "verify": snapshot.timings.verify_s,
+            "wait": ready_to_load - imported,
+            "load": built - ready_to_load,
+            "warm_up": warm - built,
+            "total": warm - began,
+        },
     )
     return model
+
+
+def get_snapshot(name: str, store: StoreArgs) -> tuple[Snapshot, Lease]:
+    """Fetch as the store's arguments say; nobody evicts the snapshot from the node cache while the lease is held."""
+    quota = None if store.quota is None else parse_size(store.quota)
+    place = NodeCache(store.cache, quota_bytes=quota)
+    trust = TrustPolicy(tuple(Path(key) for key in store.keys), store.allow_pickle)
+    return fetch_and_hold(name, open_store(store.url), place, FetchOptions(trust=trust), fetcher(store))
+
+
+def fetcher(store: StoreArgs) -> Callable[..., Snapshot]:
+    """Return how to fetch: by this node alone, or with the cluster's other nodes."""
+    if not store.peers:
+        return fetch
+    from model_store.cluster.on_ray import fetch_in_cluster
+
+    return fetch_in_cluster
+
+
+def tell(name: str, seconds: dict[str, float]) -> None:
+    """Write what loading took to the replica's log and to Ray's metrics: `rayscribe_load_seconds` by model and part."""
+    parts = ", ".join(f"{part} {value:.3f}" for part, value in seconds.items() if part != "total")
+    logger.info("loaded %s in %.2f s: %s", name, seconds["total"], parts)
+    for part, value in seconds.items():
+        _load_seconds().set(value, {"model": name, "part": part})
+
+
+@cache
+def _load_seconds() -> Gauge:
+    return Gauge("rayscribe_load_seconds", "what a replica's start took, by part", tag_keys=("model", "part"))
 
 
 def threads_for(wanted: int) -> int:

@@ -3,12 +3,12 @@
 import os
 import sys
 
-from model_store.cli import fetching, looking, publishing
+from model_store.cli import bundling, fetching, looking, pruning, publishing, signing, tending, warming
 from model_store.cli.common import app
 from model_store.console import print_error
 from model_store.errors import ModelStoreError
 
-__all__ = ["app", "fetching", "looking", "main", "publishing"]
+__all__ = ["app", "bundling", "fetching", "looking", "main", "pruning", "publishing", "signing", "tending", "warming"]
 
 
 def main() -> None:

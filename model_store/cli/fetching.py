@@ -1,15 +1,17 @@
 """Verbs that bring snapshots into the node cache and check them."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from model_store.cache import NodeCache
-from model_store.cli.common import CACHE, STORE, CacheOption, JsonOption, StoreOption, app
+from model_store.cli.common import CACHE, STORE, CachedOption, CacheOption, JsonOption, QuotaOption, StoreOption, app
 from model_store.console import print_json, progress_bar
 from model_store.fetch import FetchOptions, Snapshot, fetch
 from model_store.stores import Store, open_store
+from model_store.trust import TrustPolicy
 from model_store.verify import verify
 
 
@@ -21,12 +23,16 @@ def fetch_command(
     link: Annotated[bool, typer.Option(help="Hard link a store that nobody writes into.")] = False,
     deep: Annotated[bool, typer.Option(help="Hash what is there already, and mend it.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Give up after so many seconds.")] = None,
+    quota: QuotaOption = None,
+    key: Annotated[list[Path] | None, typer.Option(help="One of these public keys must have signed it.")] = None,
+    pickle: Annotated[bool, typer.Option(help="Without --key: let a model in that holds pickles.")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch NAME[@TAG|@sha256:DIGEST] into this machine's cache and print its path."""
     with progress_bar(name, quiet=as_json) as progress:
-        options = FetchOptions(link=link, deep=deep, timeout_s=timeout, progress=progress)
-        snapshot = fetch(name, open_store(store), NodeCache(cache), options)
+        trust = TrustPolicy(tuple(key or ()), pickle)
+        options = FetchOptions(link=link, deep=deep, timeout_s=timeout, progress=progress, trust=trust)
+        snapshot = fetch(name, open_store(store), NodeCache(cache, quota_bytes=quota), options)
     if as_json:
         print_json(_fetched(snapshot))
     else:
@@ -48,7 +54,7 @@ def _fetched(snapshot: Snapshot) -> dict[str, Any]:
 def verify_command(
     name: Annotated[str | None, typer.Argument(help="One model; default: all.")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Read and hash all bytes, not only sizes.")] = False,
-    cached: Annotated[bool, typer.Option("--cached", help="Check the node cache instead of the store.")] = False,
+    cached: CachedOption = False,
     store: StoreOption = STORE,
     cache: CacheOption = CACHE,
     as_json: JsonOption = False,
@@ -61,6 +67,6 @@ def verify_command(
     else:
         print("\n".join(str(problem) for problem in problems) or "All is as it must be.")
     if problems:
-        mend = "model-store fetch NAME --deep" if cached else "model-store publish NAME"
+        mend = "model-store repair NAME --cached" if cached else "model-store repair NAME, or model-store publish NAME"
         print(f"{len(problems)} problems. To mend: {mend}", file=sys.stderr)
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -11,14 +12,22 @@ from model_store.errors import UnsafePath
 from model_store.manifest import Origin, check_path
 
 
+def _keep() -> None:
+    """The default for `Collected.discard`."""
+
+
 @dataclass(frozen=True)
 class Collected:
-    """Files of a source. `sha256` holds what the source itself promises of some of them."""
+    """Files of a source. `sha256` holds what the source itself promises of some of them.
+
+    `discard` removes what was made for publishing alone; it is called once all is published.
+    """
 
     origin: Origin
     files: dict[str, Path]
     sha256: dict[str, str] = field(default_factory=dict)
     gated: bool = False
+    discard: Callable[[], None] = _keep
 
 
 class Source(Protocol):

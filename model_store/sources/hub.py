@@ -34,6 +34,11 @@ class HubSource:
         promised = {path: s.lfs.sha256 for path, s in siblings.items() if s.lfs is not None}
         return Collected(Origin(url=f"hub:{self.repo}", commit=info.sha), files, promised, bool(info.gated))
 
+    def commit(self) -> str:
+        """The commit that the revision stands for now, asked from the hub."""
+        with self._explaining():
+            return self._info().sha or ""
+
     def _info(self) -> "ModelInfo":
         from huggingface_hub import HfApi
 

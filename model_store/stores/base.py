@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from model_store.errors import CorruptBlob, MissingBlob, MissingManifest, StoreReadOnly
+from model_store.errors import CorruptBlob, MissingBlob, MissingManifest, StoreReadOnly, UsageError
 from model_store.files import CHUNK
 from model_store.manifest import Manifest
 
@@ -77,6 +77,12 @@ class Store(Protocol):
     def has_blob(self, digest: str, size: int) -> bool:
         """Whether a blob of this size is there (its bytes are not read)."""
 
+    def checked_blob(self, digest: str, size: int) -> bool:
+        """Whether a blob of this size is there, was hashed on its way in, and is kept whole by the store itself.
+
+        False if only reading it tells.
+        """
+
     def read_blob(self, digest: str, start: int, length: int) -> bytes:
         """`length` bytes of a blob from `start`, unchecked; raises MissingBlob, and CorruptBlob if there are fewer.
 
@@ -139,6 +145,11 @@ def changed_blob(digest: str, got: str) -> CorruptBlob:
         expected=digest,
         got=got,
     )
+
+
+def name_clash(name: str, tag: str) -> UsageError:
+    """The error of a ref that would be a file where a directory must be, or the other way round."""
+    return UsageError(f"{name}@{tag} clashes with a model whose name is a part of it.", "Choose another name or tag.")
 
 
 def read_only(url: str, why: str) -> StoreReadOnly:

@@ -4,12 +4,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
-from model_store import DirectoryStore, ModelInfo, Published, publish
+from model_store import DirectoryStore, FileEntry, Manifest, ModelInfo, NodeCache, Published, publish
+from model_store.hashing import hash_all
 from model_store.sources import DirectorySource
 
 INFO = ModelInfo("whisper-ct2", "Apache-2.0", ("en",), "int8", 60)
+PIECE = 1_000_000
 FILES = {"config.json": b'{"a": 1}', "model.bin": bytes(range(256)) * 18_000, "nltk_data/english/x.txt": b""}
 
 
@@ -53,18 +57,51 @@ def in_child(code: str, *args: object) -> subprocess.Popen[str]:
     )
 
 
+def cut(root: Path, store: DirectoryStore, published: Published, piece_size: int = PIECE) -> Manifest:
+    """Publish the same again in smaller pieces."""
+    files = [
+        FileEntry(path=entry.path, **asdict(hash_all(root / entry.path, piece_size)))
+        for entry in published.manifest.files
+    ]
+    manifest = Manifest.model_validate({**published.manifest.model_dump(), "files": files})
+    store.write_manifest(manifest)
+    store.write_ref(manifest.name, "latest", manifest.digest)
+    return manifest
+
+
+def leftovers(cache: NodeCache) -> list[str]:
+    """What fetches have left behind in a cache, apart from finished blobs."""
+    debris = [*cache.root.glob("staging/*"), *cache.root.glob("partial/*"), *cache.root.rglob("*.tmp")]
+    return sorted(str(path) for path in debris)
+
+
 class CountingStore(DirectoryStore):
-    """A directory store that appends a line to `<root>/reads` for each blob that it starts to read."""
+    """A directory store that appends a line to `<root>/reads` for each read of a blob: digest, start, length."""
 
     def read_blob(self, digest: str, start: int, length: int) -> bytes:
-        if start == 0:
-            with (self.root / "reads").open("a") as reads:
-                reads.write(f"{digest}\n")
+        with (self.root / "reads").open("a") as reads:
+            reads.write(f"{digest} {start} {length}\n")
         return super().read_blob(digest, start, length)
 
-    def reads(self) -> list[str]:
+    def _read_lines(self) -> list[list[str]]:
         path = self.root / "reads"
-        return path.read_text().split() if path.exists() else []
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+    def reads(self) -> list[str]:
+        """The blobs that were begun to be read."""
+        return [digest for digest, start, _ in self._read_lines() if start == "0"]
+
+    def bytes_read(self) -> int:
+        return sum(int(length) for _, _, length in self._read_lines())
+
+
+class FaultyStore(CountingStore):
+    """A counting store whose reads go through `fault(start, content)`, which may change them, raise or hang."""
+
+    fault: Callable[[int, bytes], bytes] = staticmethod(lambda start, content: content)
+
+    def read_blob(self, digest: str, start: int, length: int) -> bytes:
+        return self.fault(start, super().read_blob(digest, start, length))
 
 
 class StalledStore(DirectoryStore):

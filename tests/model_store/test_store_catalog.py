@@ -1,12 +1,14 @@
 """The catalog: ours is right, and a wrong one says where."""
 
+import hashlib
 import re
 from pathlib import Path
 
 import pytest
 from store_helpers import FILES, CountingStore, write_model
 
-from model_store import Catalog, CatalogError, publish
+from model_store import Catalog, CatalogError, SourceCorrupt, publish
+from model_store.convert import Recipe
 from model_store.sources import DirectorySource, HubSource
 
 OURS = Path(__file__).parents[2] / "configs" / "models.yaml"
@@ -71,6 +73,19 @@ def one(name: str = "a", more: str = "") -> str:
         ("models: {a: {source: x, licence: MIT}}", r"models\.a\.kind: Field required"),
         ("models: {a: {kind: wisper, source: x, licence: MIT}}", "whisper-ct2"),
         (one(more=", memory_mb: much"), r"models\.a\.memory_mb"),
+        (one(more=", convert: {to: whisper-ct2}"), r"models\.a\.convert: .*compute_type goes with `to: whisper-ct2`"),
+        (one(more=", convert: {to: safetensors, compute_type: int8}"), "compute_type goes with"),
+        (one(more=", convert: {to: gguf}"), r"models\.a\.convert\.to: .*whisper-ct2"),
+        (one(more=", convert: {to: whisper-ct2, compute_type: int3}"), r"models\.a\.convert\.compute_type"),
+        (one(more=", convert: {to: whisper-ct2, computetype: int8}"), "Did you mean compute_type"),
+        (one(more=", compute_type: float16, convert: {to: whisper-ct2, compute_type: int8}"), "float16, but it is"),
+        (
+            one(more=", convert: {to: whisper-ct2, compute_type: int8}").replace("whisper-ct2", "wav2vec2-ctc", 1),
+            "cannot be a wav2vec2-ctc",
+        ),
+        (one(more=", pickel: true"), "Did you mean pickle"),
+        (one(more=", sha256: {model.bin: abc}"), r"models\.a\.sha256\.model\.bin"),
+        (one(more=f", sha256: {{../x: {'0' * 64}}}"), "'../x' is not a safe path"),
         (one("a b"), "'a b' is not a model name"),
         (one(more=", revision: ../x"), "'../x' is not a tag"),
         (one(more=", extra: [{source: x, at: ../y}]"), "'../y' is not a safe path"),
@@ -95,3 +110,37 @@ def test_unknown_names_and_files_are_named(tmp_path: Path) -> None:
         catalog.select("demo-wisper")
     with pytest.raises(CatalogError, match=r"nowhere\.yaml cannot be read"):
         Catalog.load(tmp_path / "nowhere.yaml")
+
+
+def test_pickles_of_our_catalog_are_allowed_by_name() -> None:
+    catalog = Catalog.load(OURS)
+    assert [name for name, entry in catalog.entries.items() if entry.pickle] == [
+        "demo-diarization",
+        "diarization-community-1",
+    ]
+    recipes = {name: entry.recipe for name, entry in catalog.entries.items() if entry.recipe}
+    assert recipes == {"align-en-large": Recipe("safetensors")}
+
+
+def test_conversion_takes_the_files_that_it_reads(tmp_path: Path) -> None:
+    text = one(more=", convert: {to: whisper-ct2, compute_type: int8}")
+    write_model(tmp_path / "x", {"model.safetensors": b"1", "model.fp32.safetensors": b"2", "flax_model.msgpack": b"3"})
+    catalog = Catalog.load(write(tmp_path, text))
+    assert catalog.entries["a"].recipe == Recipe("whisper-ct2", "int8")
+    assert list(catalog.source("a").collect().files) == ["model.safetensors"]
+    chosen = Catalog.load(write(tmp_path, text.replace("licence", "allow: ['*.msgpack'], licence")))
+    assert list(chosen.source("a").collect().files) == ["flax_model.msgpack"]
+
+
+def test_hashes_of_the_catalog_count(tmp_path: Path, store: CountingStore) -> None:
+    write_model(tmp_path / "x")
+    right = hashlib.sha256(FILES["model.bin"]).hexdigest()
+
+    def publish_with(sha256: str) -> None:
+        catalog = Catalog.load(write(tmp_path, one(more=f", sha256: {{model.bin: {sha256}}}")))
+        publish(catalog.source("a"), "a", store, "v1", catalog.entries["a"].info())
+
+    with pytest.raises(SourceCorrupt, match=right):
+        publish_with("f" * 64)
+    publish_with(right)
+    assert [ref.name for ref in store.list_refs()] == ["a", "a"]

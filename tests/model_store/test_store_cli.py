@@ -148,7 +148,7 @@ def test_from_publishes_what_no_catalog_knows(cli: Cli) -> None:
         (["publish", "demo-a", "--catalog", "nowhere.yaml"], 2, "--catalog"),
         (["publish", "a", "b", "--from", "directory:models/a"], 2, "one name"),
         (["publish", "other"], 4, "nowhere"),
-        (["publish", "demo-a", "--store", "s3://bucket"], 2, "s3://"),
+        (["publish", "demo-a", "--store", "gopher://bucket"], 2, "gopher://"),
         (["fetch", "demo-b"], 3, "model-store publish demo-b"),
         (["fetch", "demo-b@"], 2, "name@tag"),
         (["show", "demo-z"], 3, "holds: demo-a"),

@@ -41,7 +41,7 @@ def test_settings_cannot_be_changed_later() -> None:
         ({"transcription": {"model": "m", "batchsize": 4}}, "unknown key 'batchsize'; did you mean 'batch_size'?"),
         ({"alignment": {"model": "m"}}, "unknown key 'model'; did you mean 'models'?"),
         ({"limits": {"max_upload": 4}}, "unknown key 'max_upload'; did you mean 'max_upload_mb'?"),
-        ({"store": {"zzz": 4}}, "unknown key 'zzz'; known are: cache, url"),
+        ({"store": {"zzz": 4}}, "unknown key 'zzz'; known are: allow_pickle, cache, keys, peers, quota, url"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_right_one(changes: dict[str, Any], said: str) -> None:
@@ -115,6 +115,19 @@ def test_addresses_and_homes_are_understood(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HOME", "/home/someone")
     resolved = StoreArgs(url="s3://bucket/models", cache="~/cache").resolved()
     assert (resolved.url, resolved.cache) == ("s3://bucket/models", "/home/someone/cache")
+
+
+def test_each_of_several_stores_is_understood_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolved = StoreArgs(url="image, s3://bucket/models", keys=["team.pub.pem"], quota="50GB", peers=True).resolved()
+    assert resolved.url == f"{tmp_path / 'image'},s3://bucket/models"
+    assert resolved.keys == [str(tmp_path / "team.pub.pem")]
+    assert (resolved.quota, resolved.peers, resolved.allow_pickle) == ("50GB", True, True)
+
+
+def test_a_quota_is_a_size() -> None:
+    with pytest.raises(ValidationError, match="50GB"):
+        StoreArgs(quota="plenty")
 
 
 def test_places_come_from_the_environment_unless_given(monkeypatch: pytest.MonkeyPatch) -> None:
