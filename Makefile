@@ -1,9 +1,9 @@
-# demo: see it work.  test: the default tests.  check: lint, types, format.  setup: the environment and the demo models.
+# demo: see it work.  test: the default tests (test-all: the slow ones too).  check: lint, types, format.  setup: the environment and the demo models.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: demo setup test check format lock bench clean
+.PHONY: demo setup test test-all check format lock bench clean
 
 demo: setup
 	@$(BIN)/python -m demo
@@ -13,6 +13,9 @@ setup: .venv/.ready
 
 test: setup
 	$(BIN)/pytest
+
+test-all: setup
+	$(BIN)/pytest -m ''
 
 check: .venv/.ready
 	$(BIN)/ruff check .

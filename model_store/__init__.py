@@ -46,6 +46,7 @@ from model_store.leases import Lease
 from model_store.manifest import FileEntry, Manifest, Origin
 from model_store.outdated import compare_with_hub
 from model_store.publish import Extra, ModelInfo, Published, publish
+from model_store.pulling import pull
 from model_store.references import Reference
 from model_store.removal import remove_cached, remove_refs
 from model_store.repair import repair_cache, repair_store
@@ -123,6 +124,7 @@ __all__ = [
     "parse_size",
     "parse_source",
     "publish",
+    "pull",
     "remove_cached",
     "remove_refs",
     "repair_cache",

@@ -44,6 +44,10 @@ class StoreArgs(Strict):
         description="most that the cache may hold, such as 50GB; what was used longest ago goes, never what is in use",
     )
     peers: bool = Field(default=False, description="of all nodes one reads the store, the others read from each other")
+    catalog: str | None = Field(
+        default=None,
+        description="models.yaml, to publish from what the store lacks, online; none: never online",
+    )
     keys: list[str] = Field(default_factory=list, description="PEM files; one of these keys must have signed a model")
     allow_pickle: bool = Field(default=True, description="without keys: whether models may hold pickles")
 
@@ -63,6 +67,7 @@ class StoreArgs(Strict):
             update={
                 "url": ",".join(_absolute(part.strip()) for part in self.url.split(",")),
                 "cache": _absolute(self.cache),
+                "catalog": self.catalog and _absolute(self.catalog),
                 "keys": [_absolute(key) for key in self.keys],
             }
         )

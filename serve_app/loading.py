@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -21,6 +21,7 @@ from model_store import (
     fetch_and_hold,
     open_store,
     parse_size,
+    pull,
 )
 from serve_app.config import StoreArgs
 
@@ -81,12 +82,13 @@ def get_snapshot(name: str, store: StoreArgs) -> tuple[Snapshot, Lease]:
 
 
 def fetcher(store: StoreArgs) -> Callable[..., Snapshot]:
-    """Return how to fetch: by this node alone, or with the cluster's other nodes."""
-    if not store.peers:
-        return fetch
-    from model_store.cluster.on_ray import fetch_in_cluster
+    """Return how to fetch: by this node alone or with the cluster's others; what the store lacks online, if allowed."""
+    fetching: Callable[..., Snapshot] = fetch
+    if store.peers:
+        from model_store.cluster.on_ray import fetch_in_cluster
 
-    return fetch_in_cluster
+        fetching = fetch_in_cluster
+    return partial(pull, catalog=Path(store.catalog), fetching=fetching) if store.catalog else fetching
 
 
 def tell(name: str, seconds: dict[str, float]) -> None:

@@ -3,12 +3,14 @@
 import os
 import sys
 
-from model_store.cli import bundling, fetching, looking, pruning, publishing, signing, tending, warming
+from model_store.cli import bundling, fetching, looking, pruning, publishing, pulling, signing, tending, warming
 from model_store.cli.common import app
 from model_store.console import print_error
 from model_store.errors import ModelStoreError
 
-__all__ = ["app", "bundling", "fetching", "looking", "main", "pruning", "publishing", "signing", "tending", "warming"]
+VERBS = (bundling, fetching, looking, pruning, publishing, pulling, signing, tending, warming)
+"""Importing them registers them."""
+__all__ = ["VERBS", "app", "main"]
 
 
 def main() -> None:

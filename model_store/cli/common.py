@@ -23,7 +23,7 @@ RAYSCRIBE_CACHE_QUOTA how big the cache may grow (50GB, 50GiB or bytes; default:
 """
 SECTIONS = {
     "A store": ["publish", "list", "show", "outdated", "copy", "bundle", "rm", "gc"],
-    "This machine's cache": ["fetch", "path", "du", "pin", "unpin", "hub-view"],
+    "This machine's cache": ["fetch", "pull", "path", "du", "pin", "unpin", "hub-view"],
     "A Ray cluster": ["warm"],
     "Health": ["verify", "repair", "doctor"],
     "Signatures": ["keygen", "sign", "verify-signature"],

@@ -77,7 +77,10 @@ def publish_once(whisper: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
     return make
 
 
-@pytest.mark.parametrize("compute_type", ["int8", "float16", "float32"])
+@pytest.mark.parametrize(
+    "compute_type",
+    ["int8", pytest.param("float16", marks=pytest.mark.slow), pytest.param("float32", marks=pytest.mark.slow)],
+)
 def test_whisper_loads_after_conversion(
     whisper: Path, publish_once: Callable[[str], tuple[Published, Path]], compute_type: str
 ) -> None:
@@ -160,6 +163,7 @@ def test_what_cannot_be_converted(tmp_path: Path, whisper: Path, change: Callabl
     assert "Converting to whisper-ct2 int8 failed" in caught.value.problem
 
 
+@pytest.mark.slow
 def test_tokenizer_is_made_from_older_files(tmp_path: Path, whisper: Path) -> None:
     from tokenizers import Tokenizer
     from transformers import WhisperTokenizerFast
@@ -258,6 +262,7 @@ def test_safetensors_are_the_same_numbers(aligner: Path, store: DirectoryStore, 
         )
 
 
+@pytest.mark.slow
 def test_wav2vec2_loads_from_what_was_made(tmp_path: Path) -> None:
     import torch
     from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
@@ -321,6 +326,7 @@ def test_what_safetensors_cannot_be_made_of(tmp_path: Path, files: dict[str, byt
         pass
 
 
+@pytest.mark.slow
 def test_other_things_than_tensors(tmp_path: Path) -> None:
     import torch
 
@@ -362,6 +368,7 @@ models:
 """
 
 
+@pytest.mark.slow
 def test_command_line_converts_to_the_same_bytes(
     tmp_path: Path,
     whisper: Path,

@@ -41,7 +41,7 @@ def test_settings_cannot_be_changed_later() -> None:
         ({"transcription": {"model": "m", "batchsize": 4}}, "unknown key 'batchsize'; did you mean 'batch_size'?"),
         ({"alignment": {"model": "m"}}, "unknown key 'model'; did you mean 'models'?"),
         ({"limits": {"max_upload": 4}}, "unknown key 'max_upload'; did you mean 'max_upload_mb'?"),
-        ({"store": {"zzz": 4}}, "unknown key 'zzz'; known are: allow_pickle, cache, keys, peers, quota, url"),
+        ({"store": {"zzz": 4}}, "unknown key 'zzz'; known are: allow_pickle, cache, catalog, keys, peers, quota, url"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_right_one(changes: dict[str, Any], said: str) -> None:
