@@ -6,10 +6,10 @@
 """
 
 from model_store.bundle import export_bundle, import_bundle
-from model_store.cache import NodeCache
-from model_store.catalog import Catalog
-from model_store.copying import copy_models
-from model_store.doctor import examine
+from model_store.cache.hub_layout import write_hub_view
+from model_store.cache.leases import Lease
+from model_store.cache.node_cache import NodeCache
+from model_store.cache.usage import measure
 from model_store.errors import (
     BadReference,
     BundleError,
@@ -38,25 +38,25 @@ from model_store.errors import (
     UnsafePath,
     UsageError,
 )
-from model_store.fetch import FetchOptions, Snapshot, Timings, fetch
-from model_store.garbage import collect_garbage, tidy
-from model_store.holding import fetch_and_hold
-from model_store.hub_layout import write_hub_view
-from model_store.leases import Lease
+from model_store.fetching.fetch import FetchOptions, Snapshot, Timings, fetch
+from model_store.fetching.holding import fetch_and_hold
 from model_store.manifest import FileEntry, Manifest, Origin
-from model_store.outdated import compare_with_hub
-from model_store.publish import Extra, ModelInfo, Published, publish
-from model_store.pulling import pull
+from model_store.publishing.catalog import Catalog
+from model_store.publishing.publish import Extra, ModelInfo, Published, publish
+from model_store.publishing.pulling import pull
 from model_store.references import Reference
-from model_store.removal import remove_cached, remove_refs
-from model_store.repair import repair_cache, repair_store
-from model_store.signing import PublicKey, check_signature, make_keys, sign
 from model_store.sizes import parse_size
 from model_store.sources import Source, parse_source
 from model_store.stores import Blob, DirectoryStore, ObjectStore, Ref, Store, StoreChain, WebStore, open_store
-from model_store.trust import TrustPolicy, require_trust
-from model_store.usage import measure
-from model_store.verify import Problem, verify
+from model_store.trust.policy import TrustPolicy, require_trust
+from model_store.trust.signing import PublicKey, check_signature, make_keys, sign
+from model_store.upkeep.copying import copy_models
+from model_store.upkeep.doctor import examine
+from model_store.upkeep.garbage import collect_garbage, tidy
+from model_store.upkeep.outdated import compare_with_hub
+from model_store.upkeep.removal import remove_cached, remove_refs
+from model_store.upkeep.repair import repair_cache, repair_store
+from model_store.upkeep.verify import Problem, verify
 
 __all__ = [
     "BadReference",

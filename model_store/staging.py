@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from model_store.cache.partial import SHELF, shelve
 from model_store.files import make_directory
-from model_store.partial import SHELF, shelve
 from model_store.processes import identity, is_gone
 
 ABANDONED_AFTER_S = 24 * 3600.0

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model_store.catalog import Catalog
 from model_store.errors import BadReference
+from model_store.publishing.catalog import Catalog
 from model_store.references import Reference
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, TranscriptionArgs
 from serve_app.strict import did_you_mean

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from model_store.catalog import Catalog
 from model_store.errors import ModelStoreError
+from model_store.publishing.catalog import Catalog
 from serve_app.config import GatewayArgs, PresetArgs
 from serve_app.config_rules import RULES, App, Apps, gpu_share
 from serve_app.schema_check import SchemaCheck

@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from model_store.bundle.layout import END, INDEX, Index, Member, header, padding
 from model_store.errors import BundleError, CorruptBlob, ManifestError
+from model_store.fetching.lookup import select_refs
 from model_store.files import fsync_directory
-from model_store.lookup import select_refs
 from model_store.manifest import FileEntry, Manifest
 from model_store.staging import staging_directory, sweep
 from model_store.stores.base import Ref, Store, stream_blob

@@ -11,9 +11,9 @@ from model_store.errors import BundleError, CorruptBlob, MissingBlob
 from model_store.files import CHUNK
 from model_store.manifest import Manifest, read_manifest
 from model_store.references import is_digest
-from model_store.signing import merge_signatures
 from model_store.stores.base import Ref, Store, stream_blob
-from model_store.trust import TrustPolicy, require_trusted
+from model_store.trust.policy import TrustPolicy, require_trusted
+from model_store.trust.signing import merge_signatures
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from model_store.cli.common import STORE, JsonOption, StoreOption, app
 from model_store.console import human_size, print_json, progress_bar
 from model_store.errors import BundleError, UsageError
 from model_store.stores import open_store
-from model_store.trust import TrustPolicy
+from model_store.trust.policy import TrustPolicy
 
 bundle = typer.Typer(help="Carry models in one file to where no network reaches.", no_args_is_help=True)
 app.add_typer(bundle, name="bundle")

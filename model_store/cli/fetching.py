@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from model_store.cache import NodeCache
+from model_store.cache.node_cache import NodeCache
 from model_store.cli.common import CACHE, STORE, CachedOption, CacheOption, JsonOption, QuotaOption, StoreOption, app
 from model_store.console import print_json, progress_bar
-from model_store.fetch import FetchOptions, Snapshot, fetch
+from model_store.fetching.fetch import FetchOptions, Snapshot, fetch
 from model_store.stores import Store, open_store
-from model_store.trust import TrustPolicy
-from model_store.verify import verify
+from model_store.trust.policy import TrustPolicy
+from model_store.upkeep.verify import verify
 
 
 @app.command("fetch")

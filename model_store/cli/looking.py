@@ -5,7 +5,7 @@ from typing import Any
 from model_store.cli.common import STORE, JsonOption, StoreOption, app
 from model_store.console import human_size, print_json, print_table
 from model_store.errors import ManifestError, NotPublished
-from model_store.fetch import not_published
+from model_store.fetching.fetch import not_published
 from model_store.manifest import Manifest
 from model_store.references import Reference
 from model_store.stores import Store, open_store

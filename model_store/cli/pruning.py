@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from model_store.cache import NodeCache
+from model_store.cache.eviction import free_space
+from model_store.cache.node_cache import NodeCache
+from model_store.cache.usage import SnapshotUse, Usage, measure
 from model_store.cli.common import CACHE, STORE, CachedOption, CacheOption, JsonOption, QuotaOption, StoreOption, app
 from model_store.console import human_size, print_json, print_table
-from model_store.eviction import free_space
-from model_store.garbage import GRACE_S, collect_garbage, tidy
 from model_store.references import Reference
-from model_store.removal import remove_cached, remove_refs
 from model_store.stores import open_store
-from model_store.usage import SnapshotUse, Usage, measure
+from model_store.upkeep.garbage import GRACE_S, collect_garbage, tidy
+from model_store.upkeep.removal import remove_cached, remove_refs
 
 
 @app.command()

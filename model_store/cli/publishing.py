@@ -8,16 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from model_store.catalog import DEFAULT_CATALOG, Catalog, Entry
 from model_store.cli.common import STORE, CatalogOption, JsonOption, StoreOption, app
 from model_store.console import human_size, print_json, progress_bar
-from model_store.convert import Recipe, converted
 from model_store.errors import UsageError
-from model_store.pickles import WithoutPickles
-from model_store.publish import Extra, ModelInfo, Published, publish
-from model_store.signing import read_key, sign
+from model_store.publishing.catalog import DEFAULT_CATALOG, Catalog, Entry
+from model_store.publishing.convert import Recipe, converted
+from model_store.publishing.pickles import WithoutPickles
+from model_store.publishing.publish import Extra, ModelInfo, Published, publish
 from model_store.sources import Source, parse_source
 from model_store.stores import Store, open_store
+from model_store.trust.signing import read_key, sign
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from model_store.cache import NodeCache
-from model_store.catalog import DEFAULT_CATALOG
+from model_store.cache.node_cache import NodeCache
 from model_store.cli.common import CACHE, STORE, CacheOption, CatalogOption, JsonOption, StoreOption, app
 from model_store.console import print_json, progress_bar
-from model_store.fetch import FetchOptions
-from model_store.pulling import pull
+from model_store.fetching.fetch import FetchOptions
+from model_store.publishing.catalog import DEFAULT_CATALOG
+from model_store.publishing.pulling import pull
 from model_store.stores import open_store
 
 

@@ -9,11 +9,11 @@ import typer
 from model_store.cli.common import STORE, JsonOption, StoreOption, app
 from model_store.console import print_json
 from model_store.errors import UsageError
+from model_store.fetching.lookup import read_named_manifest
 from model_store.files import write_atomically
-from model_store.lookup import read_named_manifest
 from model_store.manifest import Manifest
-from model_store.signing import PublicKey, check_signature, make_keys, read_key, sign, signers
 from model_store.stores import Store, open_store
+from model_store.trust.signing import PublicKey, check_signature, make_keys, read_key, sign, signers
 
 
 @app.command()

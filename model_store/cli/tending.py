@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from model_store.cache import NodeCache
-from model_store.catalog import DEFAULT_CATALOG, Catalog
+from model_store.cache.hub_layout import write_hub_view
+from model_store.cache.node_cache import NodeCache
 from model_store.cli.common import (
     CACHE,
     STORE,
@@ -21,13 +21,13 @@ from model_store.cli.common import (
     app,
 )
 from model_store.console import human_size, print_json, print_table, progress_bar
-from model_store.copying import Copied, copy_models
-from model_store.doctor import examine
-from model_store.hub_layout import write_hub_view
-from model_store.outdated import compare_with_hub
+from model_store.publishing.catalog import DEFAULT_CATALOG, Catalog
 from model_store.references import Reference
-from model_store.repair import repair_cache, repair_store
 from model_store.stores import open_store
+from model_store.upkeep.copying import Copied, copy_models
+from model_store.upkeep.doctor import examine
+from model_store.upkeep.outdated import compare_with_hub
+from model_store.upkeep.repair import repair_cache, repair_store
 
 
 @app.command()

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_store.cache import NodeCache
+from model_store.cache.node_cache import NodeCache
 from model_store.cluster.peers import PeerFirst, PeerServer
 from model_store.cluster.tracker import Plan, Tracker
 from model_store.errors import FetchTimeout, ModelStoreError
-from model_store.fetch import FetchOptions, Snapshot, fetch, resolve
-from model_store.patience import Patience
+from model_store.fetching.fetch import FetchOptions, Snapshot, fetch, resolve
+from model_store.fetching.patience import Patience
 from model_store.references import Reference
 from model_store.stores import Store, open_store
 from model_store.stores.object_opening import open_web

@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from model_store.cache import NodeCache
+from model_store.cache.node_cache import NodeCache
 from model_store.manifest import Manifest
 from model_store.references import is_digest
 from model_store.stores.base import Ref, Store

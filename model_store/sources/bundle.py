@@ -17,7 +17,7 @@ class BundleSource:
         """The model's files, with the hashes that its manifest promises; raises BundleError or SourceNotFound."""
         # Bundles are read into stores, which are published to from sources: imported here, the circle is none.
         from model_store.bundle import import_bundle
-        from model_store.lookup import read_named_manifest
+        from model_store.fetching.lookup import read_named_manifest
         from model_store.stores import DirectoryStore
 
         if not self.path.is_file():

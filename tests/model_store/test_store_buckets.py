@@ -34,7 +34,7 @@ from model_store import (
     publish,
     verify,
 )
-from model_store.upload import Upload
+from model_store.publishing.upload import Upload
 
 CHILD = """
 import os, signal, sys

@@ -33,8 +33,8 @@ from model_store import (
 )
 from model_store.bundle import export_bundle, import_bundle
 from model_store.bundle.layout import END, INDEX, Index, Member, header, padding
-from model_store.signing import PublicKey, check_signature, make_keys, sign
-from model_store.trust import TrustPolicy
+from model_store.trust.policy import TrustPolicy
+from model_store.trust.signing import PublicKey, check_signature, make_keys, sign
 
 
 @pytest.fixture

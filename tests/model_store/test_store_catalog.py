@@ -8,7 +8,7 @@ import pytest
 from store_helpers import FILES, CountingStore, write_model
 
 from model_store import Catalog, CatalogError, SourceCorrupt, publish
-from model_store.convert import Recipe
+from model_store.publishing.convert import Recipe
 from model_store.sources import DirectorySource, HubSource
 
 OURS = Path(__file__).parents[2] / "configs" / "models.yaml"

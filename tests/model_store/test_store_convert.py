@@ -16,7 +16,7 @@ import pytest
 from cli_helpers import run_cli
 from store_helpers import content, write_model
 
-import model_store.convert.recipes
+import model_store.publishing.convert.recipes
 from model_store import (
     ConversionFailed,
     DirectoryStore,
@@ -28,7 +28,7 @@ from model_store import (
     fetch,
     publish,
 )
-from model_store.convert import Recipe, converted
+from model_store.publishing.convert import Recipe, converted
 from model_store.sources import DirectorySource, PinnedSource
 
 DEMO = Path(__file__).parents[2] / "demo/models/whisper"
@@ -194,7 +194,7 @@ def test_inputs_must_be_what_the_source_promises(whisper: Path) -> None:
 
 def test_missing_libraries_are_named(whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     libraries = {"whisper-ct2": ("ctranslate2", "no-such-library")}
-    monkeypatch.setattr(model_store.convert.recipes, "LIBRARIES", libraries)
+    monkeypatch.setattr(model_store.publishing.convert.recipes, "LIBRARIES", libraries)
     with (
         pytest.raises(ConversionFailed, match=r"needs the Python package no-such-library.*pip install ctranslate2"),
         converted(source(whisper), Recipe("whisper-ct2", "int8")),

@@ -16,7 +16,7 @@ from model_store import FileEntry, Manifest, ManifestError, NodeCache, Published
 from model_store.hashing import hash_all, quick_hash
 from model_store.manifest import PIECE as USUAL_PIECE
 from model_store.manifest import read_manifest
-from model_store.verify import hash_blob, hash_local
+from model_store.upkeep.verify import hash_blob, hash_local
 
 
 class FarStore(FaultyStore):
@@ -138,5 +138,5 @@ def test_unreadable_bytes_are_a_problem_not_a_crash(
     def bad_sector(path: Path) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(sys.modules["model_store.verify"], "quick_hash", bad_sector)
+    monkeypatch.setattr(sys.modules["model_store.upkeep.verify"], "quick_hash", bad_sector)
     assert {problem.got for problem in verify(snapshot)} == {"Input/output error"}

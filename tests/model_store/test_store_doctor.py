@@ -10,7 +10,7 @@ import pytest
 from store_helpers import CountingStore, blob_of, publish_directory, write_model
 
 from model_store import NodeCache, Published, fetch
-from model_store.doctor import Finding, examine, file_system
+from model_store.upkeep.doctor import Finding, examine, file_system
 
 MOUNTS = """/dev/vda / ext4 rw 0 0
 server:/models /mnt/models nfs4 rw 0 0
@@ -90,7 +90,7 @@ def test_missing_abilities_are_warnings(
 
     monkeypatch.setattr(os, "link", no_links)
     monkeypatch.setattr(fcntl, "flock", lambda file, operation: None)  # as on a network file system
-    monkeypatch.setattr("model_store.doctor.file_system", lambda path: "nfs4")
+    monkeypatch.setattr("model_store.upkeep.doctor.file_system", lambda path: "nfs4")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4_000_000_000))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     findings = found(store.root, cache)

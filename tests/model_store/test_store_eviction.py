@@ -24,8 +24,8 @@ from model_store import (
     fetch_and_hold,
     verify,
 )
-from model_store.eviction import evict, make_room
-from model_store.usage import measure
+from model_store.cache.eviction import evict, make_room
+from model_store.cache.usage import measure
 
 FORK = multiprocessing.get_context("fork")
 SHARED = b"shared" * 1000  # 6,000 bytes
@@ -232,7 +232,7 @@ def test_a_snapshot_that_is_fetched_while_it_is_taken_away_stays(
 ) -> None:
     """A fetch finds the unmarked directory whole and marks it again, just before it is renamed away."""
     if not locks:
-        monkeypatch.setattr("model_store.eviction._not_fetched", lambda cache, digest: nullcontext(True))
+        monkeypatch.setattr("model_store.cache.eviction._not_fetched", lambda cache, digest: nullcontext(True))
     digest, leases = three["a"].digest, []
 
     def fetch_again(step: str) -> None:

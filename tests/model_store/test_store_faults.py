@@ -23,10 +23,10 @@ from model_store import (
     open_store,
     verify,
 )
-from model_store.partial import SHELF, journalled
-from model_store.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, Patience, backoff
+from model_store.cache.partial import SHELF, journalled
+from model_store.fetching.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, Patience, backoff
+from model_store.fetching.transfer import Gate, Stopped
 from model_store.stores.chain import StoreChain
-from model_store.transfer import Gate, Stopped
 
 ONE = FetchOptions(connections=1)
 

@@ -25,10 +25,10 @@ from model_store import (
     publish,
     verify,
 )
-from model_store.garbage import Garbage, collect_garbage, tidy
-from model_store.publish import ModelInfo, Published
-from model_store.removal import remove_cached, remove_refs
+from model_store.publishing.publish import ModelInfo, Published
 from model_store.staging import staging_directory
+from model_store.upkeep.garbage import Garbage, collect_garbage, tidy
+from model_store.upkeep.removal import remove_cached, remove_refs
 
 DAY = 86_400.0
 
@@ -45,7 +45,7 @@ def names(published: Published, *paths: str) -> set[str]:
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let gc live some time from now."""
-    monkeypatch.setattr("model_store.garbage.time", SimpleNamespace(time=lambda: time.time() + seconds))
+    monkeypatch.setattr("model_store.upkeep.garbage.time", SimpleNamespace(time=lambda: time.time() + seconds))
 
 
 @pytest.fixture(params=WRITABLE)

@@ -10,7 +10,7 @@ from hub_stand_in import COMMIT, Hub, serving
 from store_helpers import INFO, CountingStore, content, write_model
 
 from model_store import NodeCache, Published, UsageError, fetch, parse_source, publish, verify
-from model_store.hub_layout import HubCache, adopt_from_hub_cache, default_hub_cache, write_hub_view
+from model_store.cache.hub_layout import HubCache, adopt_from_hub_cache, default_hub_cache, write_hub_view
 
 FILES = {"config.json": b"{}", "model.bin": bytes(range(256)) * 8000, "sub/vocabulary.json": b"[]"}
 REPOSITORY = "models--org--model"

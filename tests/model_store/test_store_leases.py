@@ -15,9 +15,9 @@ import pytest
 from store_helpers import CountingStore
 
 from model_store import NodeCache, Published, fetch
-from model_store.eviction import evict
-from model_store.holding import fetch_and_hold
-from model_store.leases import STALE_AFTER_S, Lease, dead_leases, holders, remove_dead
+from model_store.cache.eviction import evict
+from model_store.cache.leases import STALE_AFTER_S, Lease, dead_leases, holders, remove_dead
+from model_store.fetching.holding import fetch_and_hold
 
 DIGEST = "d" * 64
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

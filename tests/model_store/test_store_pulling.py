@@ -9,7 +9,7 @@ from hub_stand_in import COMMIT, Hub, serving
 from store_helpers import FILES, CountingStore, content
 
 from model_store import NodeCache, SourceUnreachable
-from model_store.pulling import pull
+from model_store.publishing.pulling import pull
 
 
 @pytest.fixture

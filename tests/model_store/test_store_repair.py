@@ -25,9 +25,9 @@ from model_store import (
     publish,
     verify,
 )
-from model_store.copying import copy_models
-from model_store.outdated import compare_with_hub
-from model_store.repair import Repaired, repair_cache, repair_store
+from model_store.upkeep.copying import copy_models
+from model_store.upkeep.outdated import compare_with_hub
+from model_store.upkeep.repair import Repaired, repair_cache, repair_store
 
 CATALOG = "models: {demo-whisper: {kind: whisper-ct2, source: 'directory:model', licence: MIT}}"
 

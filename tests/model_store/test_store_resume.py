@@ -13,7 +13,7 @@ from store_helpers import FILES, PIECE, CountingStore, FaultyStore, content, cut
 
 from model_store import FetchOptions, FetchTimeout, FileEntry, Manifest, NodeCache, Published, StoreUnreachable, fetch
 from model_store import verify as find_problems
-from model_store.partial import SHELF, Part, bytes_here, journalled
+from model_store.cache.partial import SHELF, Part, bytes_here, journalled
 from model_store.staging import staging_directory, sweep
 
 FORK = multiprocessing.get_context("fork")

@@ -12,8 +12,10 @@ from securesystemslib.dsse import Envelope
 from store_helpers import INFO, publish_directory, write_model
 
 from model_store import DirectoryStore, NotTrusted, Published, Reference, UsageError, publish
-from model_store.pickles import WithoutPickles, is_pickle, named_like_pickle
-from model_store.signing import (
+from model_store.publishing.pickles import WithoutPickles, is_pickle, named_like_pickle
+from model_store.sources import DirectorySource
+from model_store.trust.policy import TrustPolicy, require_trust
+from model_store.trust.signing import (
     PAYLOAD_TYPE,
     KeyPair,
     PublicKey,
@@ -23,8 +25,6 @@ from model_store.signing import (
     sign,
     signers,
 )
-from model_store.sources import DirectorySource
-from model_store.trust import TrustPolicy, require_trust
 
 OPENSSL = {
     "ed25519": ["-algorithm", "ed25519"],

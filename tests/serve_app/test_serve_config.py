@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from model_store.catalog import Catalog
+from model_store.publishing.catalog import Catalog
 from serve_app.app import build_gateway, build_preset
 from serve_app.config import GatewayArgs, PresetArgs
 from serve_app.config_rules import deployments_of

@@ -12,10 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import model_store
-from model_store.convert.recipes import SAYS, Recipe
 from model_store.errors import ConversionFailed, SourceCorrupt
 from model_store.files import hash_file
-from model_store.publish import ModelInfo
+from model_store.publishing.convert.recipes import SAYS, Recipe
+from model_store.publishing.publish import ModelInfo
 from model_store.sources.base import Collected, Source, files_below
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PYTHONPATH")
@@ -85,7 +85,7 @@ def _lay_out(files: dict[str, Path], directory: Path) -> None:
 def _run(recipe: Recipe, inputs: Path, outputs: Path) -> None:
     """Wait for the child; what it says last is the reason if it fails."""
     order = json.dumps({"to": recipe.to, "compute_type": recipe.compute_type, "in": str(inputs), "out": str(outputs)})
-    command = [sys.executable, "-P", "-m", "model_store.convert.child", order]
+    command = [sys.executable, "-P", "-m", "model_store.publishing.convert.child", order]
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise ConversionFailed(

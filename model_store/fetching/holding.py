@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from model_store.cache import NodeCache
+from model_store.cache.leases import Lease
+from model_store.cache.node_cache import NodeCache
 from model_store.errors import CacheError
-from model_store.fetch import FetchOptions, Snapshot, fetch
-from model_store.leases import Lease
+from model_store.fetching.fetch import FetchOptions, Snapshot, fetch
 from model_store.stores import Store
 
 ATTEMPTS = 3

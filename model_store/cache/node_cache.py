@@ -20,14 +20,14 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from model_store import eviction
+from model_store.cache import eviction
+from model_store.cache.leases import Lease
 from model_store.errors import CacheError, CacheUnwritable, ManifestError, NotPublished
 from model_store.files import fsync_directory, make_directory, write_atomically
-from model_store.leases import Lease
 from model_store.manifest import Manifest, read_manifest
 from model_store.references import DEFAULT_TAG, Reference, is_digest
 from model_store.staging import staging_directory, sweep
-from model_store.verify import bad_files
+from model_store.upkeep.verify import bad_files
 
 log = logging.getLogger(__name__)
 WAITING_S = 0.25

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from model_store.cache import NodeCache
+from model_store.cache.eviction import evict
+from model_store.cache.node_cache import NodeCache
+from model_store.cache.usage import SnapshotUse, measure
 from model_store.errors import CacheError, ManifestError, MissingManifest, NotPublished
-from model_store.eviction import evict
-from model_store.fetch import not_published
-from model_store.lookup import select_refs
+from model_store.fetching.fetch import not_published
+from model_store.fetching.lookup import select_refs
 from model_store.manifest import Manifest
 from model_store.references import Reference
 from model_store.stores import Ref, Store
-from model_store.usage import SnapshotUse, measure
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from model_store.references import Reference, check_name
 from model_store.stores.base import Store
 
 if TYPE_CHECKING:
-    from model_store.cache import NodeCache
-    from model_store.fetch import Snapshot
+    from model_store.cache.node_cache import NodeCache
+    from model_store.fetching.fetch import Snapshot
 
 
 CONNECTIONS = 8
@@ -40,8 +40,8 @@ class Problem:
 
 def verify(what: "Snapshot | Store | NodeCache", *, deep: bool = True, name: str | None = None) -> list[Problem]:
     """Every bad file of a snapshot, a node cache or a store (all, or one model's); deep reads and hashes all bytes."""
-    from model_store.cache import NodeCache
-    from model_store.fetch import Snapshot, not_published
+    from model_store.cache.node_cache import NodeCache
+    from model_store.fetching.fetch import Snapshot, not_published
 
     if isinstance(what, Snapshot):
         return list(bad_files(what.path, what.manifest, deep=deep))

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from model_store.cache.leases import holders, remove_dead
+from model_store.cache.usage import Orphan, SnapshotUse, Usage, measure
 from model_store.console import human_size
 from model_store.errors import CacheFull
 from model_store.files import make_directory, write_atomically
-from model_store.leases import holders, remove_dead
-from model_store.usage import Orphan, SnapshotUse, Usage, measure
 
 if TYPE_CHECKING:
-    from model_store.cache import NodeCache
+    from model_store.cache.node_cache import NodeCache
 
 LOCK_TIMEOUT_S = 60.0
 SECOND_LOOK_S = 0.1

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model_store.hub_layout import hub_repository
+from model_store.cache.hub_layout import hub_repository
 from model_store.sources import HubSource
 from model_store.stores import Store
 

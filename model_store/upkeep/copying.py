@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from model_store.errors import CorruptBlob
-from model_store.lookup import select_refs
+from model_store.fetching.lookup import select_refs
 from model_store.manifest import FileEntry, Manifest
 from model_store.stores import Ref, Store
 from model_store.stores.base import stream_blob

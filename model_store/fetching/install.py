@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from model_store.cache import NodeCache
+from model_store.cache.hub_layout import HubCache
+from model_store.cache.node_cache import NodeCache
+from model_store.cache.partial import SHELF, Part, bytes_kept, shelve
 from model_store.errors import CacheError, CacheFull, CacheUnwritable
+from model_store.fetching.patience import Patience
+from model_store.fetching.transfer import Transfer
 from model_store.files import DIRECTORY_MODE, FILE_MODE, NO_SPACE, fsync_directory, fsync_file, make_directory
 from model_store.hashing import quick_hash
-from model_store.hub_layout import HubCache
 from model_store.manifest import FileEntry, Manifest
-from model_store.partial import SHELF, Part, bytes_kept, shelve
-from model_store.patience import Patience
 from model_store.stores.base import Store
-from model_store.transfer import Transfer
 
 ATTEMPTS = 3
 

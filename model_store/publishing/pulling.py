@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from model_store.cache import NodeCache
+from model_store.cache.node_cache import NodeCache
 from model_store.errors import NotPublished, SourceError, SourceUnreachable
-from model_store.fetch import FetchOptions, Snapshot, fetch
+from model_store.fetching.fetch import FetchOptions, Snapshot, fetch
 from model_store.references import DEFAULT_TAG, Reference
 from model_store.stores import Store
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from model_store.convert.recipes import SAFE_WEIGHTS, SAYS, WEIGHTS
+from model_store.publishing.convert.recipes import SAFE_WEIGHTS, SAYS, WEIGHTS
 
 
 class Unsuitable(Exception):

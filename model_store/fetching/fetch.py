@@ -9,15 +9,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from model_store.cache import NodeCache
+from model_store.cache.node_cache import NodeCache
+from model_store.cache.partial import bytes_here
 from model_store.errors import FetchTimeout, MissingManifest, NotListable, NotPublished, StoreUnreachable
-from model_store.install import Installation
+from model_store.fetching.install import Installation
+from model_store.fetching.patience import Patience
 from model_store.manifest import Manifest
-from model_store.partial import bytes_here
-from model_store.patience import Patience
 from model_store.references import Reference
 from model_store.stores import Store
-from model_store.trust import TrustPolicy, require_trust
+from model_store.trust.policy import TrustPolicy, require_trust
 
 log = logging.getLogger(__name__)
 NO_KEYS = TrustPolicy()

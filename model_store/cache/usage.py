@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from model_store.cache.leases import Holder, holders
+from model_store.cache.partial import SHELF
 from model_store.errors import ManifestError
-from model_store.leases import Holder, holders
 from model_store.manifest import Manifest, read_manifest
-from model_store.partial import SHELF
 from model_store.references import is_digest
 
 if TYPE_CHECKING:
-    from model_store.cache import NodeCache
+    from model_store.cache.node_cache import NodeCache
 
 
 @dataclass

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 
+from model_store.cache.partial import Part
 from model_store.errors import StoreUnreachable
+from model_store.fetching.patience import Patience, backoff
+from model_store.fetching.pieces import PieceReader
 from model_store.manifest import Manifest
-from model_store.partial import Part
-from model_store.patience import Patience, backoff
-from model_store.pieces import PieceReader
 from model_store.stores.base import Store
 
 GRACE_S = 1.0

@@ -12,12 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from model_store.cache import NodeCache
+from model_store.cache.eviction import free_space
+from model_store.cache.node_cache import NodeCache
+from model_store.cache.usage import measure
 from model_store.console import human_size
 from model_store.errors import ModelStoreError, NotListable
-from model_store.eviction import free_space
 from model_store.stores import DirectoryStore, Store, open_store
-from model_store.usage import measure
 
 LITTLE_SPACE = 5_000_000_000
 NETWORK_FILE_SYSTEMS = (

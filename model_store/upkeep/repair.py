@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_store.cache import NodeCache
-from model_store.catalog import Catalog
+from model_store.cache.node_cache import NodeCache
 from model_store.errors import CorruptBlob, ManifestError, MissingManifest, ModelStoreError, NotPublished
-from model_store.fetch import FetchOptions, fetch, not_published
+from model_store.fetching.fetch import FetchOptions, fetch, not_published
 from model_store.files import hash_file, read_chunks
 from model_store.manifest import FileEntry, Manifest, read_manifest
+from model_store.publishing.catalog import Catalog
 from model_store.references import Reference
 from model_store.sources import Source, parse_source
 from model_store.stores import Ref, Store
-from model_store.verify import bad_files, hash_blob
+from model_store.upkeep.verify import bad_files, hash_blob
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from model_store.errors import NotTrusted
 from model_store.manifest import Manifest
-from model_store.pickles import DANGER, named_like_pickle
+from model_store.publishing.pickles import DANGER, named_like_pickle
 from model_store.references import Reference
-from model_store.signing import PublicKey, check_signature
 from model_store.stores.base import Store
+from model_store.trust.signing import PublicKey, check_signature
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from model_store.errors import CorruptBlob, MissingBlob, NotPublished
 from model_store.files import read_chunks
 from model_store.manifest import FileEntry, Manifest
 from model_store.stores import Store
-from model_store.verify import hash_blob
+from model_store.upkeep.verify import hash_blob
 
 AT_ONCE = 4
 ROUNDS = 3

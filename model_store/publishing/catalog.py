@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from model_store.convert.recipes import ComputeType, Recipe, To
 from model_store.errors import CatalogError, ModelStoreError
 from model_store.manifest import Digest, check_path
-from model_store.publish import Extra, ModelInfo
+from model_store.publishing.convert.recipes import ComputeType, Recipe, To
+from model_store.publishing.publish import Extra, ModelInfo
 from model_store.references import check_name, check_tag
 from model_store.sources import PinnedSource, Source, parse_source
 

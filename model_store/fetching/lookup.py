@@ -3,7 +3,7 @@
 from fnmatch import fnmatchcase
 
 from model_store.errors import NotPublished
-from model_store.fetch import not_published
+from model_store.fetching.fetch import not_published
 from model_store.manifest import Manifest
 from model_store.references import Reference
 from model_store.stores import Ref, Store

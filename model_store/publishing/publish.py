@@ -8,11 +8,11 @@ from pathlib import Path
 from model_store.errors import ManifestError, NotPublished, SourceCorrupt, StoreUnreachable, UsageError
 from model_store.hashing import hash_all
 from model_store.manifest import FileEntry, Manifest, check_path
-from model_store.pickles import is_pickle
+from model_store.publishing.pickles import is_pickle
+from model_store.publishing.upload import Upload
 from model_store.references import DEFAULT_TAG, check_name, check_tag
 from model_store.sources import Collected, Source
 from model_store.stores import Store
-from model_store.upload import Upload
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from model_store.cache import NodeCache
+from model_store.cache.eviction import evict, remove_orphan
+from model_store.cache.leases import dead_leases, remove_dead
+from model_store.cache.node_cache import NodeCache
+from model_store.cache.usage import measure
 from model_store.errors import CorruptBlob, ManifestError, MissingManifest
-from model_store.eviction import evict, remove_orphan
-from model_store.leases import dead_leases, remove_dead
 from model_store.manifest import Manifest
 from model_store.staging import abandoned, sweep
 from model_store.stores import Blob, Store
-from model_store.usage import measure
 
 GRACE_S = 24 * 3600.0
 

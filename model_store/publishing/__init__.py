@@ -1,0 +1,1 @@
+"""Publishing: from a source into a store."""

@@ -1,0 +1,1 @@
+"""Trust: who signed a manifest, and what may come in."""

@@ -1,0 +1,1 @@
+"""Looking after stores and caches: verify, repair, copy, remove, collect, diagnose."""
