@@ -27,6 +27,8 @@ LOCAL_SPEAKERS = 3
 DEV_VARIANTS = ("m3", "f2", "Annie", "rob", "grandma", "quincy")
 """Voices not trained on, to choose the clustering with; the test voices are others again."""
 PITCHES = (28, 40, 52, 64, 76)
+TWINS = 0.5
+"""Share of the groups in which two speakers differ in little but pitch."""
 WARPS = (0.85, 0.90, 0.95, 1.0, 1.05, 1.11, 1.17)
 
 
@@ -71,6 +73,8 @@ class Pool:
         timbres = sorted({(speaker.voice.variant, speaker.warp) for speaker in speakers})
         self.timbres = np.array([timbres.index((one.voice.variant, one.warp)) for one in speakers])
         self.pitches = np.array([PITCHES.index(one.voice.pitch) for one in speakers])
+        self._warps = np.array([WARPS.index(one.warp) for one in speakers])
+        self._variants = np.array([one.voice.variant for one in speakers])
         self._recordings = [[_record(rng, speaker) for _ in range(each)] for speaker in speakers]
 
     @property
@@ -84,13 +88,20 @@ class Pool:
         return own[rng.integers(len(own))].astype(np.float32) / 32768
 
     def pick_group(self, rng: np.random.Generator, count: int) -> list[int]:
-        """Speakers of different variants."""
+        """Speakers of different variants; in some groups two have nearly the same timbre and clearly other pitches."""
         group: list[int] = []
+        if count > 1 and rng.random() < TWINS:
+            one = int(rng.integers(len(self.speakers)))
+            group = [one, int(rng.choice(self._twins_of(one)))]
         while len(group) < count:
             one = int(rng.integers(len(self.speakers)))
             if all(self.speakers[one].voice.variant != self.speakers[other].voice.variant for other in group):
                 group.append(one)
-        return group
+        return rng.permutation(group).tolist()
+
+    def _twins_of(self, one: int) -> NDArray[np.int64]:
+        alike = (self._variants == self._variants[one]) & (abs(self._warps - self._warps[one]) <= 1)
+        return np.flatnonzero(alike & (abs(self.pitches - self.pitches[one]) >= 1))
 
 
 def make_chunk(rng: np.random.Generator, pool: Pool) -> Chunk:

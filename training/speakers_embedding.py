@@ -46,7 +46,7 @@ class Teacher(nn.Module):
 def train_embedding(pool: Pool, seconds: float, seed: int, batch_size: int = 64) -> SmallTDNN:
     """Train for so many seconds on the pool's speakers."""
     model = SmallTDNN()
-    teacher = Teacher(model.dimension, pool)
+    teacher = Teacher(model.output.out_features, pool)
     parameters = [*model.parameters(), *teacher.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=0, weight_decay=1e-4)
     stream, began, step = batches(pool, batch_size, seed), time.monotonic(), 0
@@ -70,7 +70,7 @@ def embedding_loss(model: SmallTDNN, teacher: Teacher, batch: ChunkBatch, margin
     masks = torch.roll(alone, int(torch.randint(-2, 3, ())), dims=2)
     with torch.autocast("cpu", torch.bfloat16):
         frames = model.tdnn(model.features(batch.samples))
-    embeddings = model.pool(frames.float(), masks)
+    embeddings = model.timbre(frames.float(), masks)
     heard = (alone.sum(2) >= MIN_FRAMES) & (batch.speakers >= 0)
     return teacher(embeddings[heard], batch.speakers[heard], margin)
 

@@ -80,6 +80,14 @@ def save_model(model: Model, specifications: Specifications, path: Path) -> None
     torch.save(checkpoint, path)
 
 
+def set_pitch_share(folder: Path, share: float) -> None:
+    """Change how much of a saved pipeline's embedding is pitch."""
+    path = folder / "embedding" / "pytorch_model.bin"
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint["hyper_parameters"]["pitch_share"] = share
+    torch.save(checkpoint, path)
+
+
 def fit_plda(embeddings: Matrix, speakers: NDArray[np.int64]) -> dict[str, Matrix]:
     """A two-covariance PLDA of embeddings (count, size) scaled to the length that pyannote gives them."""
     size = embeddings.shape[1]

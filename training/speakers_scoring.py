@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,21 @@ def make_cases(seed: int, variants: Sequence[str], speakers: int, count: int, he
         conversation(rng, distinct_voices(rng, variants, speakers), TURNS[speakers], held_out) for _ in range(count)
     )
     return [make_case(talk, f"{speakers}-{i}", speakers) for i, talk in enumerate(talks)]
+
+
+def make_twin_cases(seed: int, variants: Sequence[str], speakers: int, count: int) -> list[Case]:
+    """Conversations in which two of the speakers share a voice variant and differ in pitch by 14 to 36."""
+    rng = np.random.default_rng([seed, speakers, 1])
+    cases = []
+    for i in range(count):
+        voices = distinct_voices(rng, variants, speakers)
+        apart = int(rng.integers(14, 37))
+        low = int(rng.integers(30, 71 - apart))
+        pitches = (low, low + apart) if rng.random() < 0.5 else (low + apart, low)
+        voices[0] = replace(voices[0], pitch=pitches[0])
+        voices[1] = replace(voices[1], variant=voices[0].variant, pitch=pitches[1])
+        cases.append(make_case(conversation(rng, voices, TURNS[speakers]), f"twins-{speakers}-{i}", speakers))
+    return cases
 
 
 def distinct_voices(rng: np.random.Generator, variants: Sequence[str], count: int) -> list[Voice]:

@@ -18,12 +18,11 @@ SETS = [(), *combinations(range(LOCAL_SPEAKERS), 1), *combinations(range(LOCAL_S
 
 
 def train_segmentation(
-    pool: Pool, embedding: SmallTDNN | None, seconds: float, seed: int, batch_size: int = 64
+    pool: Pool, embedding: SmallTDNN, seconds: float, seed: int, batch_size: int = 64
 ) -> SmallSegmenter:
     """Train for so many seconds; the first layers start as the embedding's, which already tell voices apart."""
     model = SmallSegmenter()
-    if embedding is not None:
-        model.tdnn.load_state_dict(embedding.tdnn.state_dict())
+    model.tdnn.load_state_dict(embedding.tdnn.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=0, betas=(0.9, 0.98), weight_decay=0.01)
     stream, began, step = batches(pool, batch_size, seed), time.monotonic(), 0
     while (done := (time.monotonic() - began) / seconds) < 1:
