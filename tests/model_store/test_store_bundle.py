@@ -108,8 +108,8 @@ def test_round_trip_is_the_same_bytes(tmp_path: Path, store: DirectoryStore, tar
 
 
 def test_unpacked_bundle_is_a_store(tmp_path: Path, bundle: Path, cache: NodeCache) -> None:
-    with tarfile.open(bundle) as tar:
-        tar.extractall(tmp_path / "unpacked", filter="data")
+    (tmp_path / "unpacked").mkdir()
+    subprocess.run(["tar", "-xf", bundle, "-C", tmp_path / "unpacked"], check=True)  # what an operator would type
     assert content(fetch("demo-whisper", DirectoryStore(tmp_path / "unpacked"), cache).path) == FILES
 
 
