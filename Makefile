@@ -30,6 +30,7 @@ format: .venv/.ready
 bench: setup
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks.store
 
 lock: .venv/.ready
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
