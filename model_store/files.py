@@ -27,6 +27,14 @@ def make_directory(path: Path) -> Path:
     return path
 
 
+def entries(folder: Path) -> list[Path]:
+    """What is in a directory, sorted; nothing if it is gone (a glob would fail if that happens while it looks)."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def fsync_directory(path: Path) -> None:
     """Make renames inside `path` survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from model_store.files import READ_ONLY, make_directory
+from model_store.files import READ_ONLY, entries, make_directory
 from model_store.processes import identity, is_gone
 from model_store.references import is_digest
 
@@ -117,10 +117,11 @@ def remove_dead(root: Path) -> None:
 
 def _leases(root: Path) -> Iterator[tuple[Path, Holder | None]]:
     """Each lease with its holder, None if dead."""
-    for path in sorted((root / "leases").glob("*/*.json")):
-        if is_digest(path.parent.name):
-            with suppress(FileNotFoundError):
-                yield path, _living(path)
+    for folder in entries(root / "leases"):
+        for path in entries(folder) if is_digest(folder.name) else []:
+            if path.suffix == ".json":
+                with suppress(FileNotFoundError):
+                    yield path, _living(path)
 
 
 def _living(path: Path) -> Holder | None:

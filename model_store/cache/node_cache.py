@@ -11,6 +11,7 @@ staging/  partial/  locks/  work under way, and what was cut off
 """
 
 import errno
+import fcntl
 import logging
 import os
 import time
@@ -232,23 +233,24 @@ class NodeCache:
     def single_flight(
         self, digest: str, timeout_s: float, waiting: Callable[[], None] = lambda: None
     ) -> Iterator[bool]:
-        """Wait until nobody else works on `digest`, at most `timeout_s`; says whether the lock was had.
+        """Wait until nobody else works on `digest`, at most `timeout_s`; says whether the lock was had and is one.
 
         `waiting` is called four times a second meanwhile.
 
         The lock only saves bytes: without it (deadline, file system without locks, read-only) all goes on.
         The kernel frees the lock of a process that dies.
         """
-        lock = None
+        lock, alone = None, False
         try:
             make_directory(self.root / "locks")
             lock = FileLock(self.lock_path(digest), mode=0o666)
             _acquire(lock, timeout_s, waiting)
+            alone = _keeps_others_out(self.lock_path(digest))
         except (Timeout, OSError, NotImplementedError) as error:
             log.warning("going on without the lock of %s: %s", digest, error)
             lock = None
         try:
-            yield lock is not None
+            yield alone
         finally:
             if lock is not None:
                 lock.release()
@@ -265,6 +267,20 @@ def _acquire(lock: BaseFileLock, timeout_s: float, waiting: Callable[[], None]) 
             if time.monotonic() >= until:
                 raise
         waiting()
+
+
+def _keeps_others_out(held: Path) -> bool:
+    """Whether a lock that is held is one: some network file systems grant it to everybody and say nothing.
+
+    Another descriptor of the same file is another holder to flock.
+    """
+    with held.open("rb") as again:
+        try:
+            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    log.warning("locks on %s keep nobody out: processes that fetch at once may read the store twice", held.parent)
+    return False
 
 
 def _renamed(tree: Path, target: Path) -> bool:

@@ -1,5 +1,6 @@
 """Several fetches at once, other users, and what they leave lying about."""
 
+import fcntl
 import multiprocessing
 import os
 import shutil
@@ -10,7 +11,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
@@ -45,9 +45,9 @@ def ends(children: list[ForkProcess]) -> list[int | None]:
 def test_eight_processes_without_working_locks_share_what_they_have(
     model: Path, store: CountingStore, published: Published, cache: NodeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a file system whose flock does nothing."""
+    """As on a file system whose flock does nothing and does not say so."""
     manifest = cut(model, store, published, 200_000)
-    monkeypatch.setattr(NodeCache, "single_flight", lambda self, digest, timeout_s, waiting=None: nullcontext(False))
+    monkeypatch.setattr(fcntl, "flock", lambda file, operation: None)
 
     def run() -> bool:
         slow = NodeCache(cache.root, lambda step: time.sleep(0.05) if step == "read" else None)
@@ -59,6 +59,19 @@ def test_eight_processes_without_working_locks_share_what_they_have(
     assert leftovers(cache) == []
     # Measured 1.6 to 1.8 times; each by itself would be 8, all in the same order 7.
     assert manifest.size <= store.bytes_read() < 4 * manifest.size
+
+
+def test_a_lock_that_keeps_nobody_out_is_noticed_and_a_real_one_stays_held(
+    cache: NodeCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with cache.single_flight("d", 1) as alone:
+        assert alone
+        with NodeCache(cache.root).single_flight("d", 0) as other:
+            assert not other
+    monkeypatch.setattr(fcntl, "flock", lambda file, operation: None)
+    with cache.single_flight("d", 1) as alone:
+        assert not alone
+    assert "keep nobody out" in caplog.text
 
 
 def test_eight_processes_with_locks_read_each_byte_once(
