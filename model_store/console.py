@@ -2,13 +2,12 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from model_store.errors import ModelStoreError
-
-Progress = Callable[[int, int], None]
+from model_store.progress import Progress
 
 
 def print_json(value: Any) -> None:

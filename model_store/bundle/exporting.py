@@ -2,19 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from model_store.bundle.layout import END, INDEX, Index, Member, header, padding
-from model_store.errors import BundleError, CorruptBlob, ManifestError
+from model_store.errors import BundleError, ManifestError
 from model_store.fetching.lookup import select_refs
 from model_store.files import fsync_directory
 from model_store.manifest import FileEntry, Manifest
+from model_store.progress import Progress, counted, ignore_progress
 from model_store.staging import staging_directory, sweep
-from model_store.stores.base import Ref, Store, stream_blob
+from model_store.stores.base import Ref, Store
+from model_store.stores.checked import read_checked
+
+_MEND = "Publish it again, which replaces damaged blobs: model-store publish {}"
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,7 @@ class _Contents:
         return Index(members=tuple(sorted(members, key=lambda member: member.order)))
 
 
-def _ignore_progress(done: int, total: int) -> None:
-    """The default for `progress`."""
-
-
-def export_bundle(
-    names: Iterable[str], store: Store, out: Path, progress: Callable[[int, int], None] = _ignore_progress
-) -> Exported:
+def export_bundle(names: Iterable[str], store: Store, out: Path, progress: Progress = ignore_progress) -> Exported:
     """Write models (`name[@tag|@sha256:…]`, or patterns) into the file `out`; it is there whole, or not at all.
 
     A bare name takes all tags that stand for the same manifest as its latest. Raises CorruptBlob, NotPublished, or
@@ -72,9 +70,7 @@ def export_bundle(
     return done
 
 
-def write_bundle(
-    names: Iterable[str], store: Store, file: BinaryIO, progress: Callable[[int, int], None] = _ignore_progress
-) -> Exported:
+def write_bundle(names: Iterable[str], store: Store, file: BinaryIO, progress: Progress = ignore_progress) -> Exported:
     """Write a bundle into an open file, which may be a pipe; every blob is checked on its way."""
     contents = _collect(names, store)
     index = contents.index()
@@ -84,9 +80,10 @@ def write_bundle(
     for member in index.members:
         chunks: Iterable[bytes] = [contents.small.get(member.path, b"")]
         if member.kind == "blob":
-            chunks = _checked(store, *contents.blobs[member.path])
-        counted = _counted(chunks, done, total, progress)
-        size += _write(file, member.path, member.size, counted, read_only=member.kind == "blob")
+            entry, manifest = contents.blobs[member.path]
+            chunks = read_checked(store, entry, manifest, _MEND.format(manifest.name))
+        told = counted(chunks, done, total, progress)
+        size += _write(file, member.path, member.size, told, read_only=member.kind == "blob")
         done += member.size
     file.write(END)
     return Exported(tuple(sorted(contents.refs)), tuple(sorted(contents.manifests)), size + len(END))
@@ -124,30 +121,6 @@ def _write(file: BinaryIO, path: str, size: int, chunks: Iterable[bytes], *, rea
         file.write(chunk)
     file.write(bytes(padding(size)))
     return len(head) + size + padding(size)
-
-
-def _checked(store: Store, entry: FileEntry, manifest: Manifest) -> Iterator[bytes]:
-    """A blob's bytes; raises CorruptBlob at the end if they are others."""
-    hasher = hashlib.sha256()
-    for chunk in stream_blob(store, entry.sha256, entry.size):
-        hasher.update(chunk)
-        yield chunk
-    if hasher.hexdigest() != entry.sha256:
-        raise CorruptBlob(
-            f"{entry.path} of {manifest.name}@{manifest.revision} is damaged in the store at {store.url}: expected "
-            f"sha256 {entry.sha256}, got {hasher.hexdigest()}.",
-            f"Publish it again, which replaces damaged blobs: model-store publish {manifest.name}",
-            path=entry.path,
-            expected=entry.sha256,
-            got=hasher.hexdigest(),
-        )
-
-
-def _counted(chunks: Iterable[bytes], done: int, total: int, progress: Callable[[int, int], None]) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield chunk
-        done += len(chunk)
-        progress(done, total)
 
 
 def _sha256(content: bytes) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -10,6 +10,7 @@ from model_store.bundle.layout import AGAIN, BLOCK, END, INDEX, MAX_SMALL, Index
 from model_store.errors import BundleError, CorruptBlob, MissingBlob
 from model_store.files import CHUNK
 from model_store.manifest import Manifest, read_manifest
+from model_store.progress import Progress, ignore_progress
 from model_store.references import is_digest
 from model_store.stores.base import Ref, Store, stream_blob
 from model_store.trust.policy import TrustPolicy, require_trusted
@@ -25,17 +26,13 @@ class Imported:
     written_bytes: int
 
 
-def _ignore_progress(done: int, total: int) -> None:
-    """The default for `import_bundle(progress=…)`."""
-
-
 def import_bundle(
     file: BinaryIO,
     store: Store,
     *,
     name: str = "The bundle",
     policy: TrustPolicy | None = None,
-    progress: Callable[[int, int], None] = _ignore_progress,
+    progress: Progress = ignore_progress,
 ) -> Imported:
     """Read a bundle, in one go and a few MB of memory, into a store; what is damaged there is mended.
 
@@ -114,7 +111,7 @@ class _Reader:
 class _Import:
     """One bundle on its way into a store: blobs at once, what makes them visible at the end."""
 
-    def __init__(self, reader: _Reader, store: Store, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, reader: _Reader, store: Store, progress: Progress) -> None:
         self.reader, self.store, self.progress = reader, store, progress
         self.manifests: dict[str, Manifest] = {}
         self.signatures: dict[str, bytes] = {}

@@ -64,13 +64,6 @@ class HubCache:
         return self.root / folder_name(self.repository)
 
 
-def adopt_from_hub_cache(manifest: Manifest, root: Path | None = None) -> dict[str, Path]:
-    """Which files of a manifest a Hugging Face cache seems to hold, by their path in the snapshot; unchecked."""
-    cache = HubCache(manifest, root)
-    found = {entry.path: next(cache.local_candidates(entry), None) for entry in manifest.files}
-    return {path: file for path, file in found.items() if file is not None}
-
-
 def folder_name(repository: str) -> str:
     """The directory of a repository in a Hugging Face cache."""
     return f"models--{check_name(repository).replace('/', '--')}"

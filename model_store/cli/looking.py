@@ -5,7 +5,7 @@ from typing import Any
 from model_store.cli.common import STORE, JsonOption, StoreOption, app
 from model_store.console import human_size, print_json, print_table
 from model_store.errors import ManifestError, NotPublished
-from model_store.fetching.fetch import not_published
+from model_store.fetching.lookup import digest_of
 from model_store.manifest import Manifest
 from model_store.references import Reference
 from model_store.stores import Store, open_store
@@ -46,10 +46,8 @@ def _summary(manifest: Manifest | None) -> dict[str, Any]:
 @app.command()
 def show(name: str, store: StoreOption = STORE, as_json: JsonOption = False) -> None:
     """Show one model's manifest: NAME, NAME@TAG or NAME@sha256:DIGEST."""
-    place, reference = open_store(store), Reference.parse(name)
-    digest = reference.digest or place.read_ref(reference.name, reference.tag)
-    if digest is None:
-        raise not_published(reference, place)
+    place = open_store(store)
+    digest = digest_of(Reference.parse(name), place)
     manifest = place.read_manifest(digest)
     if as_json:
         print_json({"digest": digest, **manifest.model_dump(mode="json")})

@@ -42,8 +42,8 @@ def publish_command(
         str | None,
         typer.Option(
             "--from",
-            help="directory:PATH, hub:REPO@REVISION, package:DIST/PATH, bundle:FILE#NAME, or hub for the repository "
-            "NAME.",
+            help="directory:PATH, hub:REPO@REVISION, s3://BUCKET/PREFIX, https://HOST/FILE, torchaudio:BUNDLE, "
+            "nltk:PACKAGE, package:DIST/PATH, bundle:FILE#NAME, or hub for the repository NAME.",
         ),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Tag to publish as, beside latest.")] = None,

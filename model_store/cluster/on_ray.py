@@ -5,7 +5,7 @@ Ray is imported by whoever calls; it must be initialised.
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from model_store.cluster.tracker import Plan, Tracker
 from model_store.errors import FetchTimeout, ModelStoreError
 from model_store.fetching.fetch import FetchOptions, Snapshot, fetch, resolve
 from model_store.fetching.patience import Patience
+from model_store.progress import Progress
 from model_store.references import Reference
 from model_store.stores import Store, open_store
 from model_store.stores.object_opening import open_web
@@ -58,7 +59,7 @@ def fetch_in_cluster(name: str, store: Store, cache: NodeCache, options: FetchOp
 
 
 def _fetch_planned(name: str, store: Store, cache: NodeCache, options: FetchOptions, member: "_Member") -> Snapshot:
-    peers = [open_web(url) for url in member.plan(options.lock_timeout_s).peers]
+    peers = member.peers(options.lock_timeout_s)
     try:
         return fetch(name, PeerFirst(peers, store), cache, replace(options, progress=member.telling(options.progress)))
     except BaseException:
@@ -77,16 +78,20 @@ class _Member:
         self._node = ray.get_runtime_context().get_node_id()
         self._tracker = _tracker()
 
-    def plan(self, patience_s: float) -> Plan:
-        """What to do, once there is something to do; peers that do not answer are told to the tracker."""
+    def peers(self, patience_s: float) -> list[Store]:
+        """The peers to read from, none for the store alone, once it is this node's turn.
+
+        Peers that do not answer are told to the tracker.
+        """
         deadline = time.monotonic() + patience_s
         while True:
             plan: Plan = self._call(self._tracker.ask.remote(self._digest, self._node))
-            silent = [url for url in plan.peers if not self._answers(url)]
+            opened = {url: open_web(url) for url in plan.peers}
+            silent = [url for url, peer in opened.items() if not self._answers(peer)]
             for url in silent:
                 self._call(self._tracker.gone.remote(self._digest, url))
             if plan.do != "wait" and not silent:
-                return plan
+                return list(opened.values())
             if time.monotonic() > deadline:
                 raise FetchTimeout(
                     f"No other node brought sha256:{self._digest} within {patience_s:.0f} s.",
@@ -95,14 +100,14 @@ class _Member:
             if not silent:
                 time.sleep(ASK_AGAIN_S)  # between two questions: the tracker knows no callbacks
 
-    def _answers(self, url: str) -> bool:
+    def _answers(self, peer: Store) -> bool:
         try:
-            open_web(url).read_manifest(self._digest)
+            peer.read_manifest(self._digest)
         except ModelStoreError:
             return False
         return True
 
-    def telling(self, progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    def telling(self, progress: Progress) -> Progress:
         """Progress that also tells the tracker, now and then, that this node is still at it."""
         told = time.monotonic()
 

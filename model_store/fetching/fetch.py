@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -15,16 +15,13 @@ from model_store.errors import FetchTimeout, MissingManifest, NotListable, NotPu
 from model_store.fetching.install import Installation
 from model_store.fetching.patience import Patience
 from model_store.manifest import Manifest
+from model_store.progress import Progress, ignore_progress
 from model_store.references import Reference
 from model_store.stores import Store
 from model_store.trust.policy import TrustPolicy, require_trust
 
 log = logging.getLogger(__name__)
 NO_KEYS = TrustPolicy()
-
-
-def _ignore_progress(done: int, total: int) -> None:
-    """The default for `FetchOptions.progress`."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class FetchOptions:
     timeout_s: float | None = None
     stall_s: float = 60.0
     trust: TrustPolicy = NO_KEYS
-    progress: Callable[[int, int], None] = _ignore_progress
+    progress: Progress = ignore_progress
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,7 @@ def _alone(
     cache: NodeCache,
     options: FetchOptions,
     patience: Patience,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> Iterator[bool]:
     """Wait for another's fetch of the same and show how far it is; says whether nobody else is at it now."""
 
@@ -148,7 +145,7 @@ def _alone(
 class _Rising:
     """Progress that never falls, though a waiter that takes over begins by checking what it finds."""
 
-    def __init__(self, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, progress: Progress) -> None:
         self._progress, self._most = progress, 0
 
     def __call__(self, done: int, total: int) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from model_store.fetching.transfer import Transfer
 from model_store.files import DIRECTORY_MODE, FILE_MODE, NO_SPACE, fsync_directory, fsync_file, make_directory
 from model_store.hashing import quick_hash
 from model_store.manifest import FileEntry, Manifest
+from model_store.progress import Progress, ignore_progress
 from model_store.stores.base import Store
 
 ATTEMPTS = 3
@@ -35,7 +36,7 @@ class Installation:
         self.link, self.deep = link, deep
         self.connections = 8
         self.alone = True
-        self.progress: Callable[[int, int], None] = lambda done, total: None
+        self.progress: Progress = ignore_progress
         self.fetched_bytes = 0
         self.verify_s = 0.0
         self._hub_cache = HubCache(manifest)
@@ -74,6 +75,7 @@ class Installation:
         """All blobs into the cache, big ones first."""
         wanted = sorted({e.sha256: e for e in self.manifest.files}.values(), key=lambda e: -e.size)
         missing = [entry for entry in wanted if not self._is_here(entry)]
+        self._done = 0
         self._advance(self.manifest.size - sum(entry.size for entry in missing))
         if self.link:
             missing = [entry for entry in missing if not self._linked(entry, stage)]

@@ -1,6 +1,5 @@
 """Publishing: a source's files into the store, the manifest after them, the refs last."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from model_store.errors import ManifestError, NotPublished, SourceCorrupt, StoreUnreachable, UsageError
 from model_store.hashing import hash_all
 from model_store.manifest import FileEntry, Manifest, check_path
+from model_store.progress import Progress, ignore_progress
 from model_store.publishing.pickles import is_pickle
 from model_store.publishing.upload import Upload
 from model_store.references import DEFAULT_TAG, check_name, check_tag
@@ -46,10 +46,6 @@ class Extra:
     at: str
 
 
-def _ignore_progress(done: int, total: int) -> None:
-    """The default for `publish(progress=…)`."""
-
-
 def publish(
     source: Source,
     name: str,
@@ -58,7 +54,7 @@ def publish(
     info: ModelInfo,
     *,
     extra: tuple[Extra, ...] = (),
-    progress: Callable[[int, int], None] = _ignore_progress,
+    progress: Progress = ignore_progress,
     deep: bool = False,
 ) -> Published:
     """Publish a source as `name@revision` and `name@latest`.

@@ -8,6 +8,7 @@ from threading import Event, Lock
 from model_store.errors import CorruptBlob, MissingBlob, NotPublished
 from model_store.files import read_chunks
 from model_store.manifest import FileEntry, Manifest
+from model_store.progress import Progress
 from model_store.stores import Store
 from model_store.upkeep.verify import hash_blob
 
@@ -26,7 +27,7 @@ class Upload:
         manifest: Manifest,
         files: dict[str, Path],
         store: Store,
-        progress: Callable[[int, int], None],
+        progress: Progress,
         *,
         deep: bool = False,
     ) -> None:

@@ -1,9 +1,11 @@
-"""Chunks that are hashed while they are sent."""
+"""Chunks that are hashed on their way into a store or out of it."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
 
-from model_store.stores.base import changed_blob
+from model_store.errors import CorruptBlob
+from model_store.manifest import FileEntry, Manifest
+from model_store.stores.base import Store, changed_blob, stream_blob
 
 
 class CheckedChunks:
@@ -32,3 +34,20 @@ class CheckedChunks:
         except BaseException as error:
             self.failure = error
             raise
+
+
+def read_checked(store: Store, entry: FileEntry, manifest: Manifest, mend: str) -> Iterator[bytes]:
+    """A blob's bytes on their way out of a store; raises CorruptBlob at the end, with this mend, if they are others."""
+    hasher = hashlib.sha256()
+    for chunk in stream_blob(store, entry.sha256, entry.size):
+        hasher.update(chunk)
+        yield chunk
+    if hasher.hexdigest() != entry.sha256:
+        raise CorruptBlob(
+            f"{entry.path} of {manifest.name}@{manifest.revision} is damaged in the store at {store.url}: expected "
+            f"sha256 {entry.sha256}, got {hasher.hexdigest()}.",
+            mend,
+            path=entry.path,
+            expected=entry.sha256,
+            got=hasher.hexdigest(),
+        )

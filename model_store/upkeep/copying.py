@@ -1,16 +1,14 @@
 """Copying a model from one store to another: what is there is kept, every byte is hashed on the way."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 
-from model_store.errors import CorruptBlob
 from model_store.fetching.lookup import select_refs
-from model_store.manifest import FileEntry, Manifest
+from model_store.manifest import Manifest
+from model_store.progress import Progress, counted, ignore_progress
 from model_store.stores import Ref, Store
-from model_store.stores.base import stream_blob
+from model_store.stores.checked import read_checked
 
-Progress = Callable[[int, int], None]
+_MEND = "Repair it there: model-store repair {} --store {}"
 
 
 @dataclass(frozen=True)
@@ -22,11 +20,7 @@ class Copied:
     copied_bytes: int
 
 
-def _ignore_progress(done: int, total: int) -> None:
-    """The default for `copy_models(progress=…)`."""
-
-
-def copy_models(name: str, origin: Store, target: Store, progress: Progress = _ignore_progress) -> list[Copied]:
+def copy_models(name: str, origin: Store, target: Store, progress: Progress = ignore_progress) -> list[Copied]:
     """Copy what `name`, a pattern, `name@tag` or `name@sha256:…` means, with its signature and the refs to it.
 
     Blobs, manifest, signature, refs, in this order: what is cut short is not seen, and doing it again goes on.
@@ -48,9 +42,8 @@ def _copy(digest: str, refs: tuple[Ref, ...], origin: Store, target: Store, prog
     done = copied = 0
     for entry in manifest.files:
         if not target.has_blob(entry.sha256, entry.size):
-            target.put_blob(
-                entry.sha256, entry.size, _told(_checked(origin, manifest, entry), done, manifest, progress)
-            )
+            chunks = read_checked(origin, entry, manifest, _MEND.format(manifest.name, origin.url))
+            target.put_blob(entry.sha256, entry.size, counted(chunks, done, manifest.size, progress))
             copied += entry.size
         done += entry.size
         progress(done, manifest.size)
@@ -61,27 +54,3 @@ def _copy(digest: str, refs: tuple[Ref, ...], origin: Store, target: Store, prog
         if target.read_ref(ref.name, ref.tag) != digest:
             target.write_ref(ref.name, ref.tag, digest)
     return Copied(manifest, refs, copied)
-
-
-def _checked(origin: Store, manifest: Manifest, entry: FileEntry) -> Iterator[bytes]:
-    """A blob's bytes; raises CorruptBlob before the end if they are not right, and names the store that gave them."""
-    hasher = sha256()
-    for chunk in stream_blob(origin, entry.sha256, entry.size):
-        hasher.update(chunk)
-        yield chunk
-    if hasher.hexdigest() != entry.sha256:
-        raise CorruptBlob(
-            f"{entry.path} of {manifest.name}@{manifest.revision} is damaged in the store at {origin.url}: expected "
-            f"sha256 {entry.sha256}, got {hasher.hexdigest()}.",
-            f"Repair it there: model-store repair {manifest.name} --store {origin.url}",
-            path=entry.path,
-            expected=entry.sha256,
-            got=hasher.hexdigest(),
-        )
-
-
-def _told(chunks: Iterator[bytes], done: int, manifest: Manifest, progress: Progress) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield chunk
-        done += len(chunk)
-        progress(done, manifest.size)

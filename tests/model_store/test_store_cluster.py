@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from store_helpers import CountingStore, blob_of, content
 
-from model_store import NodeCache, Published, fetch, open_store
+from model_store import NodeCache, NotPublished, Published, fetch, open_store
 from model_store.cluster import PeerFirst, Plan, Tracker
 from model_store.cluster.peers import PeerServer
 
@@ -163,3 +163,10 @@ def test_ranges_of_a_peers_blob_are_exact(
     entry = next(entry for entry in published.manifest.files if entry.path == "model.bin")
     whole = blob_of(store, published, "model.bin").read_bytes()
     assert open_store(peer[1]).read_blob(entry.sha256, 1000, 5000) == whole[1000:6000]
+
+
+def test_an_unknown_name_of_a_store_that_cannot_be_listed_is_not_published(
+    peer: tuple[NodeCache, str], cache: NodeCache
+) -> None:
+    with pytest.raises(NotPublished, match="nobody@latest is not in the store at http"):
+        fetch("nobody", open_store(peer[1]), cache)

@@ -18,6 +18,7 @@ import pytest
 from store_helpers import FILES, CountingStore, blob_of, content, publish_directory, write_model
 
 from model_store import (
+    CacheError,
     CacheFull,
     CacheUnwritable,
     CorruptBlob,
@@ -386,3 +387,36 @@ def test_old_debris_is_swept_and_live_work_is_not(store: CountingStore, cache: N
     fetch("demo-whisper", store, cache)
     assert foreign.is_dir()
     assert not old.exists()
+
+
+def vanishing(cache: NodeCache, published: Published, times: int) -> NodeCache:
+    """The cache, from which an eviction takes the biggest blob as soon as it is there, so many times."""
+    blob = cache.blob_path(max(published.manifest.files, key=lambda entry: entry.size).sha256)
+    left = [times]
+
+    def take(step: str) -> None:
+        if step == "blob:model.bin" and left[0]:
+            left[0] -= 1
+            blob.unlink()
+
+    return NodeCache(cache.root, take)
+
+
+def test_blob_that_vanishes_before_it_is_linked_is_brought_again(
+    store: CountingStore, cache: NodeCache, published: Published, model: Path
+) -> None:
+    told: list[int] = []
+    options = FetchOptions(progress=lambda done, total: told.append(done))
+    snapshot = fetch("demo-whisper", store, vanishing(cache, published, 1), options)
+    assert content(snapshot.path) == content(model)
+    assert verify(cache) == []
+    assert max(told) == published.manifest.size
+
+
+def test_blob_that_always_vanishes_is_an_error_and_leaves_no_snapshot(
+    store: CountingStore, cache: NodeCache, published: Published
+) -> None:
+    with pytest.raises(CacheError, match=r"vanish.*RAYSCRIBE_CACHE_QUOTA"):
+        fetch("demo-whisper", store, vanishing(cache, published, 99))
+    assert cache.complete() == []
+    assert not list((cache.root / "staging").iterdir())

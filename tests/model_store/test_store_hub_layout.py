@@ -9,11 +9,18 @@ import pytest
 from hub_stand_in import COMMIT, Hub, serving
 from store_helpers import INFO, CountingStore, content, write_model
 
-from model_store import NodeCache, Published, UsageError, fetch, parse_source, publish, verify
-from model_store.cache.hub_layout import HubCache, adopt_from_hub_cache, default_hub_cache, write_hub_view
+from model_store import Manifest, NodeCache, Published, UsageError, fetch, parse_source, publish, verify
+from model_store.cache.hub_layout import HubCache, default_hub_cache, write_hub_view
 
 FILES = {"config.json": b"{}", "model.bin": bytes(range(256)) * 8000, "sub/vocabulary.json": b"[]"}
 REPOSITORY = "models--org--model"
+
+
+def held_for(manifest: Manifest, root: Path | None = None) -> dict[str, Path]:
+    """The likeliest file for each path of a manifest that a Hugging Face cache offers."""
+    cache = HubCache(manifest, root)
+    found = {entry.path: next(cache.local_candidates(entry), None) for entry in manifest.files}
+    return {path: file for path, file in found.items() if file is not None}
 
 
 @pytest.fixture
@@ -35,21 +42,21 @@ def published(hub: Hub, store: CountingStore) -> Published:
 
 
 def test_all_files_of_the_commit_are_found(published: Published, tmp_path: Path) -> None:
-    found = adopt_from_hub_cache(published.manifest)
+    found = held_for(published.manifest)
     assert {path: file.read_bytes() for path, file in found.items()} == FILES
-    assert adopt_from_hub_cache(published.manifest, tmp_path / "nowhere") == {}
+    assert held_for(published.manifest, tmp_path / "nowhere") == {}
 
 
 def test_big_files_are_found_at_other_commits_and_repositories(published: Published, tmp_path: Path) -> None:
     folder = tmp_path / "hf" / REPOSITORY
     (folder / "snapshots" / COMMIT).rename(folder / "snapshots" / ("0" * 40))
-    assert list(adopt_from_hub_cache(published.manifest)) == ["model.bin"]
+    assert list(held_for(published.manifest)) == ["model.bin"]
     folder.rename(tmp_path / "hf" / "models--somebody--else")
-    assert adopt_from_hub_cache(published.manifest)["model.bin"].read_bytes() == FILES["model.bin"]
+    assert held_for(published.manifest)["model.bin"].read_bytes() == FILES["model.bin"]
     elsewhere = published.manifest.model_copy(
         update={"source": published.manifest.source.model_copy(update={"url": "directory:m"})}
     )
-    assert list(adopt_from_hub_cache(elsewhere)) == ["model.bin"]
+    assert list(held_for(elsewhere)) == ["model.bin"]
 
 
 def test_wrong_sizes_and_ways_out_are_not_offered(published: Published, tmp_path: Path) -> None:

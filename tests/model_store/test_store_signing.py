@@ -321,3 +321,22 @@ def test_publish_signs(tmp_path: Path, model: Path, store: DirectoryStore, polic
     assert not store.root.exists()
     digest = run_cli(*line, "--sign", tmp_path / "key.pem", "--json").json()[0]["digest"]
     assert require_trust(store, store.read_manifest(digest), policy) == keys.key_id
+
+
+def test_command_line_fetches_only_what_is_trusted(
+    tmp_path: Path, store: DirectoryStore, published: Published, keys: KeyPair
+) -> None:
+    (tmp_path / "key.pub.pem").write_bytes(keys.public_pem)
+    fetching = ["fetch", "demo-whisper", "--store", store.url, "--key", tmp_path / "key.pub.pem", "--cache"]
+    refused = run_cli(*fetching, tmp_path / "cache")
+    assert (refused.code, (tmp_path / "cache" / "blobs").exists()) == (4, False)
+    store.write_signature(published.digest, sign(published.manifest, keys.private_pem))
+    assert run_cli(*fetching, tmp_path / "cache").code == 0
+
+
+def test_command_line_keeps_pickles_out(tmp_path: Path, store: DirectoryStore) -> None:
+    publish_directory(write_model(tmp_path / "pickled", {"model.pt": b"\x80\x04N."}), store, "pickled")
+    fetching = ["fetch", "pickled", "--store", store.url, "--cache", tmp_path / "cache"]
+    refused = run_cli(*fetching, "--no-pickle")
+    assert (refused.code, "model.pt" in refused.err) == (4, True)
+    assert run_cli(*fetching).code == 0
