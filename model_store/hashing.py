@@ -1,4 +1,4 @@
-"""Hashes of files: sha256 names a blob, blake3 checks it quickly, a sha256 per piece lets parts come in any order."""
+"""Hashes of files: sha256 names a blob, blake3 checks it quickly, and each of its pieces, which come in any order."""
 
 import hashlib
 import os
@@ -40,7 +40,7 @@ def hash_all(path: Path, piece_size: int = PIECE) -> Hashes:
         buffer = bytearray(piece_size)
         while count := file.readinto(buffer):  # buffered: short only at the end
             part = memoryview(buffer)[:count]
-            pieces.append(hashlib.sha256(part).hexdigest())
+            pieces.append(blake3(part).hexdigest())
             whole.update(part)
             quick.update(part)
             size += count

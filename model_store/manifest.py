@@ -4,23 +4,21 @@ import hashlib
 import json
 import unicodedata
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
 from model_store.errors import ManifestError, UnsafePath
 from model_store.references import check_name, check_tag
 
-SCHEMA = 2
+SCHEMA = 3
 PIECE = 16 * 1024 * 1024
 """Bytes of a piece unless an entry says otherwise; the last one of a file is shorter."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -58,19 +56,18 @@ class _Frozen(BaseModel):
 
 
 class Piece(NamedTuple):
-    """A part of a file that can be checked by itself: where it starts, its length in bytes, its sha256."""
+    """A part of a file that can be checked by itself: where it starts, its length in bytes, its blake3."""
 
     start: int
     length: int
-    sha256: str
+    blake3: str
 
 
 class FileEntry(_Frozen):
     """One file: its path inside the snapshot, its size in bytes and its hashes.
 
-    The sha256 names the blob. `pieces` are the sha256 of each `piece_size` bytes, so that parts can come in any order
-    and be checked at once; a file of one piece has none, as the sha256 is its own. blake3 is the quicker hash for
-    reading all files again.
+    The sha256 names the blob. `pieces` are the blake3 of each `piece_size` bytes, so that parts can come in any order
+    and be checked at once, several times as fast as by sha256; a file of one piece has none, as its blake3 is that.
     """
 
     path: Annotated[str, AfterValidator(check_path)]
@@ -79,14 +76,6 @@ class FileEntry(_Frozen):
     blake3: Digest
     pieces: tuple[Digest, ...] = ()
     piece_size: Annotated[int, Field(gt=0, le=PIECE)] = PIECE
-
-    @model_serializer(mode="wrap")
-    def _without_the_usual_piece_size(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Manifests that were written before it could be chosen keep their bytes, and so their digests.
-        fields: dict[str, Any] = handler(self)
-        if self.piece_size == PIECE:
-            fields.pop("piece_size", None)
-        return fields
 
     @model_validator(mode="after")
     def _pieces_cover_it(self) -> "FileEntry":
@@ -97,7 +86,7 @@ class FileEntry(_Frozen):
 
     def checked_pieces(self) -> list[Piece]:
         """The parts that together are the file; none if it is empty."""
-        digests = self.pieces or ((self.sha256,) if self.size else ())
+        digests = self.pieces or ((self.blake3,) if self.size else ())
         starts = range(0, self.size, self.piece_size)
         return [
             Piece(start, min(self.piece_size, self.size - start), digest)
@@ -118,7 +107,7 @@ class Manifest(_Frozen):
     `memory_mb` is what the weights take once loaded; `pickle` says that a file among them is unpickled when loaded.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: Annotated[str, AfterValidator(check_name)]
     revision: Annotated[str, AfterValidator(check_tag)]
     kind: str

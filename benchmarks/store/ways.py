@@ -26,7 +26,9 @@ def ours(order: Order) -> Run:
     from model_store import FetchOptions, NodeCache, fetch, open_store
 
     def run() -> dict[str, Any]:
-        options = FetchOptions(link=order.get("link", False), deep=order.get("deep", False))
+        options = FetchOptions(
+            link=order.get("link", False), deep=order.get("deep", False), connections=order.get("connections", 8)
+        )
         snapshot = fetch(order["name"], open_store(order["store"]), NodeCache(order["cache"]), options)
         return {"timings": snapshot.timings.as_dict(), "fetched_bytes": snapshot.fetched_bytes}
 

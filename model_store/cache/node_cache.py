@@ -11,17 +11,15 @@ staging/  partial/  locks/  work under way, and what was cut off
 """
 
 import errno
-import fcntl
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import Timeout
 
-from model_store.cache import eviction
+from model_store.cache import eviction, locks
 from model_store.cache.leases import Lease
 from model_store.errors import CacheError, CacheUnwritable, ManifestError, NotPublished
 from model_store.files import fsync_directory, make_directory, write_atomically
@@ -31,7 +29,6 @@ from model_store.staging import staging_directory, sweep
 from model_store.upkeep.verify import bad_files
 
 log = logging.getLogger(__name__)
-WAITING_S = 0.25
 
 
 def _ignore_step(step: str) -> None:
@@ -237,50 +234,17 @@ class NodeCache:
 
         `waiting` is called four times a second meanwhile.
 
-        The lock only saves bytes: without it (deadline, file system without locks, read-only) all goes on.
-        The kernel frees the lock of a process that dies.
+        The lock only saves bytes: without it (deadline, read-only file system) all goes on.
         """
-        lock, alone = None, False
-        try:
-            make_directory(self.root / "locks")
-            lock = FileLock(self.lock_path(digest), mode=0o666)
-            _acquire(lock, timeout_s, waiting)
-            alone = _keeps_others_out(self.lock_path(digest))
-        except (Timeout, OSError, NotImplementedError) as error:
-            log.warning("going on without the lock of %s: %s", digest, error)
-            lock = None
-        try:
+        with ExitStack() as held:
+            try:
+                make_directory(self.root / "locks")
+                locks.acquire(held, self.lock_path(digest), timeout_s, waiting)
+                alone = True
+            except (Timeout, OSError, NotImplementedError) as error:
+                log.warning("going on without the lock of %s: %s", digest, error)
+                alone = False
             yield alone
-        finally:
-            if lock is not None:
-                lock.release()
-
-
-def _acquire(lock: BaseFileLock, timeout_s: float, waiting: Callable[[], None]) -> None:
-    """Raises Timeout after `timeout_s`; `waiting` is called four times a second until then."""
-    until = time.monotonic() + timeout_s
-    while True:
-        try:
-            lock.acquire(timeout=max(0.0, min(WAITING_S, until - time.monotonic())))
-            return
-        except Timeout:
-            if time.monotonic() >= until:
-                raise
-        waiting()
-
-
-def _keeps_others_out(held: Path) -> bool:
-    """Whether a lock that is held is one: some network file systems grant it to everybody and say nothing.
-
-    Another descriptor of the same file is another holder to flock.
-    """
-    with held.open("rb") as again:
-        try:
-            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    log.warning("locks on %s keep nobody out: processes that fetch at once may read the store twice", held.parent)
-    return False
 
 
 def _renamed(tree: Path, target: Path) -> bool:

@@ -10,11 +10,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
-from model_store.files import FILE_MODE, fsync_directory, make_directory
+from blake3 import blake3
+
+from model_store.files import FILE_MODE, fsync_directory, make_directory, start_writing_back
 from model_store.manifest import FileEntry, Piece
 
 SHELF = "partial"
@@ -64,7 +65,7 @@ class Part:
             with suppress(OSError):
                 content = _read(copy, piece)
                 if _is_right(content, piece):
-                    self.write(piece.start, content)
+                    self.write(piece.start, memoryview(content))
                     return True
         return False
 
@@ -75,17 +76,17 @@ class Part:
             if other != self.path and index in journalled(other):
                 yield other / "data"
 
-    def write(self, start: int, content: bytes) -> None:
+    def write(self, start: int, content: memoryview) -> None:
         """Put bytes in their place."""
-        view = memoryview(content)
-        while view:
-            written = os.pwrite(self._descriptors[0], view, start)
-            view, start = view[written:], start + written
+        while content:
+            written = os.pwrite(self._descriptors[0], content, start)
+            content, start = content[written:], start + written
 
     def note(self, index: int) -> bool:
         """Write down that a piece is right; says whether it was the last one."""
         if index not in self._claimed:
             os.write(self._descriptors[1], b"%08d\n" % index)
+            start_writing_back(self._descriptors[0], self.pieces[index].start, self.pieces[index].length)
         with self._lock:
             self._left -= 1
             return self._left == 0
@@ -112,7 +113,7 @@ class Part:
 
 
 def _is_right(content: bytes, piece: Piece) -> bool:
-    return sha256(content).hexdigest() == piece.sha256
+    return blake3(content).hexdigest() == piece.blake3
 
 
 def _read(path: Path, piece: Piece) -> bytes:

@@ -14,6 +14,7 @@ from model_store.cache.partial import bytes_here
 from model_store.errors import FetchTimeout, MissingManifest, NotListable, NotPublished, StoreUnreachable
 from model_store.fetching.install import Installation
 from model_store.fetching.patience import Patience
+from model_store.fetching.transfer import MOST_CONNECTIONS
 from model_store.manifest import Manifest
 from model_store.progress import Progress, ignore_progress
 from model_store.references import Reference
@@ -30,7 +31,7 @@ class FetchOptions:
 
     link: hard link the store's blobs instead of copying them, for a store that nobody writes into.
     deep: hash a snapshot that is there already, and mend it.
-    connections: so many pieces are under way at once, each of up to 16 MiB in memory.
+    connections: so many at most; few to begin with, more while that is faster.
     lock_timeout_s: wait so long for another process's fetch, then download privately.
     timeout_s: give up after so long with FetchTimeout; until then a store that fails is asked again.
     stall_s: without `timeout_s`, give up after so long in which nothing came.
@@ -40,7 +41,7 @@ class FetchOptions:
 
     link: bool = False
     deep: bool = False
-    connections: int = 8
+    connections: int = MOST_CONNECTIONS
     lock_timeout_s: float = 900.0
     timeout_s: float | None = None
     stall_s: float = 60.0

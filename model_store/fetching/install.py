@@ -12,7 +12,7 @@ from model_store.cache.node_cache import NodeCache
 from model_store.cache.partial import SHELF, Part, bytes_kept, shelve
 from model_store.errors import CacheError, CacheFull, CacheUnwritable
 from model_store.fetching.patience import Patience
-from model_store.fetching.transfer import Transfer
+from model_store.fetching.transfer import MOST_CONNECTIONS, Transfer
 from model_store.files import DIRECTORY_MODE, FILE_MODE, NO_SPACE, fsync_directory, fsync_file, make_directory
 from model_store.hashing import quick_hash
 from model_store.manifest import FileEntry, Manifest
@@ -34,7 +34,7 @@ class Installation:
     ) -> None:
         self.manifest, self.store, self.cache, self.patience = manifest, store, cache, patience
         self.link, self.deep = link, deep
-        self.connections = 8
+        self.connections = MOST_CONNECTIONS
         self.alone = True
         self.progress: Progress = ignore_progress
         self.fetched_bytes = 0

@@ -1,9 +1,10 @@
 """Pieces: bringing one from the stores, checked; a wrong one is asked for again, then had from the next store."""
 
 import time
-from collections.abc import Callable
-from hashlib import sha256
+from collections.abc import Callable, Iterator
 from threading import Lock
+
+from blake3 import blake3
 
 from model_store.errors import CorruptBlob, MissingBlob, ModelStoreError, StoreUnreachable
 from model_store.manifest import PIECE, FileEntry, Manifest, Piece
@@ -12,6 +13,7 @@ from model_store.stores.chain import each_store, worst
 
 SMALLEST_READ = 1024 * 1024
 QUICK_S, SLOW_S = 1.0, 8.0
+Write = Callable[[int, memoryview], None]
 
 
 class PieceReader:
@@ -28,7 +30,7 @@ class PieceReader:
         self._read = SMALLEST_READ
         self._lock = Lock()
 
-    def copy(self, entry: FileEntry, piece: Piece, write: Callable[[int, bytes], None]) -> None:
+    def copy(self, entry: FileEntry, piece: Piece, write: Write) -> None:
         """Bring one piece; raises CorruptBlob, MissingBlob, or StoreUnreachable if asking later may help."""
         errors: list[ModelStoreError] = []
         for store in self._candidates(entry):
@@ -54,7 +56,7 @@ class PieceReader:
         with self._lock:
             self._stores.sort(key=lambda other: other is store)
 
-    def _from(self, store: Store, entry: FileEntry, piece: Piece, write: Callable[[int, bytes], None]) -> None:
+    def _from(self, store: Store, entry: FileEntry, piece: Piece, write: Write) -> None:
         """A piece from one store, which may try twice."""
         try:
             return self._once(store, entry, piece, write)
@@ -63,28 +65,27 @@ class PieceReader:
         except CorruptBlob:
             return self._once(store, entry, piece, write)
 
-    def _once(self, store: Store, entry: FileEntry, piece: Piece, write: Callable[[int, bytes], None]) -> None:
-        hasher, start, end = sha256(), piece.start, piece.start + piece.length
+    def _once(self, store: Store, entry: FileEntry, piece: Piece, write: Write) -> None:
+        hasher, start, end = blake3(), piece.start, piece.start + piece.length
         while start < end:
-            content = self._part(store, entry.sha256, start, end - start)
-            began = time.perf_counter()
-            hasher.update(content)
-            self.arrived(len(content), time.perf_counter() - began)
-            write(start, content)
-            start += len(content)
-        if hasher.hexdigest() != piece.sha256:
+            for part in self._parts(store, entry.sha256, start, end - start):
+                began = time.perf_counter()
+                hasher.update(part)
+                self.arrived(len(part), time.perf_counter() - began)
+                write(start, part)
+                start += len(part)
+        if hasher.hexdigest() != piece.blake3:
             raise _wrong(store, entry, piece, hasher.hexdigest())
 
-    def _part(self, store: Store, digest: str, start: int, left: int) -> bytes:
-        """The next bytes of a piece: as many as come in a few seconds, so that each read shows progress."""
+    def _parts(self, store: Store, digest: str, start: int, left: int) -> Iterator[memoryview]:
+        """The next bytes of a piece: as many by one request as come in a few seconds, for it may be cut off."""
         began, length = time.monotonic(), min(self._read, left)
-        content = store.read_blob(digest, start, length)
+        yield from store.iter_blob(digest, start, length)
         took = time.monotonic() - began
         if took < QUICK_S and length == self._read:
             self._read = min(2 * length, PIECE)
         elif took > SLOW_S:
             self._read = max(length // 2, SMALLEST_READ // 16)
-        return content
 
     def _named(self, error: ModelStoreError, entry: FileEntry) -> ModelStoreError:
         """The error with the file's path and its model, where the bytes are at fault."""
@@ -101,8 +102,8 @@ class PieceReader:
 def _wrong(store: Store, entry: FileEntry, piece: Piece, got: str) -> CorruptBlob:
     where = f"bytes {piece.start} to {piece.start + piece.length - 1}"
     return CorruptBlob(
-        f"blob sha256:{entry.sha256} is damaged in the store at {store.url}: {where} have sha256 {got} instead of "
-        f"{piece.sha256}.",
-        expected=piece.sha256,
+        f"blob sha256:{entry.sha256} is damaged in the store at {store.url}: {where} have blake3 {got} instead of "
+        f"{piece.blake3}.",
+        expected=piece.blake3,
         got=got,
     )

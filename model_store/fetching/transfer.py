@@ -19,6 +19,10 @@ from model_store.manifest import Manifest
 from model_store.stores.base import Store
 
 GRACE_S = 1.0
+FIRST_CONNECTIONS, MOST_CONNECTIONS = 4, 16
+PROBATION_S = 0.5
+WORTH_IT = 1.2
+"""As many connections again are opened while the last ones made the transfer faster by this factor."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,36 @@ class Gate(AbstractContextManager[None]):
         return self._inside > 0
 
 
+class Rate:
+    """How fast bytes come, to tell whether more connections made it faster."""
+
+    def __init__(self) -> None:
+        self._best = 0.0
+        self._settled = False
+        self._bytes, self._since = 0, time.monotonic()
+
+    def add(self, count: int) -> None:
+        """So many bytes have come."""
+        self._bytes += count
+
+    def rose(self) -> bool:
+        """Whether a time on probation has ended just now, and it was faster than all before; once it was not, never."""
+        took = time.monotonic() - self._since
+        if self._settled or took < PROBATION_S:
+            return False
+        rate = self._bytes / took
+        self._settled = rate < WORTH_IT * self._best
+        self._best = max(self._best, rate)
+        self._bytes, self._since = 0, time.monotonic()
+        return not self._settled
+
+
 class Transfer:
-    """Brings parts of one snapshot from a store; memory: one read (at most 16 MiB) for each connection."""
+    """Brings parts of one snapshot from a store; memory: a part of some 500 kB for each connection."""
 
     def __init__(self, manifest: Manifest, store: Store, patience: Patience) -> None:
         self.patience = patience
-        self.connections = 8
+        self.connections = MOST_CONNECTIONS
         self.on_step: Callable[[str], None] = lambda step: None
         self.advance: Callable[[int], None] = lambda count: None
         self.fetched_bytes, self.hash_s = 0, 0.0
@@ -83,6 +111,8 @@ class Transfer:
         self._jobs: deque[tuple[Part, int]] = deque()
         self._stopped = threading.Event()
         self._gate = Gate()
+        self._threads: list[threading.Thread] = []
+        self._rate = Rate()
 
     def run(self, parts: Iterable[Part], *, shuffle: bool = False) -> None:
         """Finish all parts, or raise; a thread is left behind only if it hangs in a read.
@@ -91,17 +121,23 @@ class Transfer:
         find pieces that others have had already.
         """
         parts = list(parts)
-        threads: list[threading.Thread] = []
         try:
             self._queue(parts, shuffle)
-            threads += [self._thread(number) for number in range(min(self.connections, len(self._jobs)))]
+            self._widen()
             left = sum(part.entry.size for part in parts)
             while left > 0:
                 left -= self._next()
+                if self._rate.rose():
+                    self._widen()
         finally:
-            self._stop(threads)
+            self._stop()
             for part in parts:
                 part.close()
+
+    def _widen(self) -> None:
+        """Open more connections, as far as there is work for them."""
+        wanted = min(len(self._threads) + FIRST_CONNECTIONS, self.connections, len(self._threads) + len(self._jobs))
+        self._threads += [self._thread(number) for number in range(len(self._threads), wanted)]
 
     def _queue(self, parts: list[Part], shuffle: bool) -> None:
         for part in parts:
@@ -134,16 +170,17 @@ class Transfer:
             return 0
         self.patience.progress()
         self.fetched_bytes += event.read
+        self._rate.add(event.read)
         self.hash_s += event.hash_s
         if event.done:
             self.advance(event.done)
         return event.done
 
-    def _stop(self, threads: list[threading.Thread]) -> None:
+    def _stop(self) -> None:
         self._stopped.set()
         self._gate.close()
         until = time.monotonic() + GRACE_S
-        for thread in threads:
+        for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
@@ -181,7 +218,7 @@ class Transfer:
                     raise Stopped from None
         raise AssertionError("unreachable")
 
-    def _write(self, part: Part, start: int, content: bytes) -> None:
+    def _write(self, part: Part, start: int, content: memoryview) -> None:
         self.on_step("read")
         with self._gate:
             part.write(start, content)

@@ -89,6 +89,12 @@ class Store(Protocol):
         Safe to call from several threads at once.
         """
 
+    def iter_blob(self, digest: str, start: int, length: int) -> Iterator[memoryview]:
+        """The same bytes in parts as they come, each good until the next is asked for: no copy, and no need to wait.
+
+        Raises as `read_blob` does, if need be after parts that were right so far.
+        """
+
     def put_blob(self, digest: str, size: int, chunks: Iterable[bytes]) -> None:
         """Keep a blob, replacing one that is there; raises CorruptBlob, and keeps nothing, if the bytes are others."""
 

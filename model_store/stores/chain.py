@@ -96,6 +96,10 @@ class StoreChain:
         """`length` bytes of a blob from the first store that has them, unchecked; raises MissingBlob or CorruptBlob."""
         return self._first(lambda store: store.read_blob(digest, start, length))
 
+    def iter_blob(self, digest: str, start: int, length: int) -> Iterator[memoryview]:
+        """The same as one part: what a store has given cannot be taken back when the next one is asked."""
+        yield memoryview(self.read_blob(digest, start, length))
+
     def put_blob(self, digest: str, size: int, chunks: Iterable[bytes]) -> None:
         """Keep a blob in the first store that takes it."""
         rest = _Once(chunks)

@@ -29,6 +29,9 @@ from model_store.stores.base import (
     short_blob,
 )
 
+READ = 256 * 1024
+"""Bytes of a part that is read: they are hashed and written while they are still in the processor's cache."""
+
 
 class DirectoryStore:
     """A store in a directory; it needs neither locks nor links of its file system, only an atomic rename."""
@@ -121,16 +124,32 @@ class DirectoryStore:
 
     def read_blob(self, digest: str, start: int, length: int) -> bytes:
         """`length` bytes of a blob from `start`; raises MissingBlob or CorruptBlob."""
+        return b"".join(bytes(part) for part in self.iter_blob(digest, start, length))
+
+    def iter_blob(self, digest: str, start: int, length: int) -> Iterator[memoryview]:
+        """The same bytes in parts that share one buffer, small enough for the processor's cache."""
+        with self._opened(digest) as descriptor:
+            buffer, end = memoryview(bytearray(min(length, READ))), start + length
+            while start < end:
+                with self._reaching():
+                    count = os.preadv(descriptor, [buffer[: end - start]], start)
+                if not count:
+                    raise short_blob(digest, self.url, f"{end}", start)
+                yield buffer[:count]
+                start += count
+
+    @contextmanager
+    def _opened(self, digest: str) -> Iterator[int]:
         with self._reaching():
             try:
-                with self._blob(digest).open("rb", buffering=0) as file:
-                    content = _read_fully(file.fileno(), start, length)
+                descriptor = os.open(self._blob(digest), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 self._require_root()
                 raise missing_blob(digest, self.url) from None
-        if len(content) < length:
-            raise short_blob(digest, self.url, f"{start + length}", start + len(content))
-        return content
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def put_blob(self, digest: str, size: int, chunks: Iterable[bytes]) -> None:
         """Keep a blob, replacing one that is there; raises CorruptBlob if the bytes are others."""
@@ -209,15 +228,6 @@ class DirectoryStore:
                 "Check that the volume is mounted and that this user may read (to publish: write) it.",
                 url=self.url,
             ) from error
-
-
-def _read_fully(descriptor: int, start: int, length: int) -> bytes:
-    """As many of `length` bytes as there are; one read may give fewer."""
-    parts: list[bytes] = []
-    while length > 0 and (part := os.pread(descriptor, length, start)):
-        parts.append(part)
-        start, length = start + len(part), length - len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _write_hashed(path: Path, digest: str, chunks: Iterable[bytes]) -> None:

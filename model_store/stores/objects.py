@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PART = 8 * 1024 * 1024
 """Bytes of a part of an upload; up to `PARTS_AT_ONCE` of a blob are in memory."""
 PARTS_AT_ONCE = 4
+READ = 512 * 1024
+"""Bytes of a part of a download at least, if there are as many."""
 MOST_PARTS = 9_000
 REFS_AT_ONCE = 8
 _CHECKSUM = "sha256"
@@ -128,17 +130,23 @@ class ObjectStore:
 
     def read_blob(self, digest: str, start: int, length: int) -> bytes:
         """`length` bytes of a blob from `start`; raises MissingBlob or CorruptBlob."""
+        return b"".join(self.iter_blob(digest, start, length))
+
+    def iter_blob(self, digest: str, start: int, length: int) -> Iterator[memoryview]:
+        """The same bytes in parts, as they come over one connection."""
         if length <= 0:  # S3 has no empty ranges.
             if self._size(_blob(digest)) is None:
                 raise missing_blob(digest, self.url)
-            return b""
+            return
+        position, end = start, start + length
         try:
-            content = self._read_range(_blob(digest), start, length)
+            for part in self._range(_blob(digest), start, end):
+                yield part
+                position += len(part)
         except (FileNotFoundError, BaseError) as error:
-            raise self._why_unread(error, digest, start + length) from None
-        if len(content) != length:
-            raise short_blob(digest, self.url, f"{start + length}", start + len(content))
-        return content
+            raise self._why_unread(error, digest, end) from None
+        if position != end:
+            raise short_blob(digest, self.url, f"{end}", position)
 
     def put_blob(self, digest: str, size: int, chunks: Iterable[bytes]) -> None:
         """Upload a blob, checked on the way; raises CorruptBlob, and leaves no trace, if the bytes are others."""
@@ -184,8 +192,10 @@ class ObjectStore:
                 self._require_answer(error)
                 return None
 
-    def _read_range(self, path: str, start: int, length: int) -> bytes:
-        return bytes(obstore.get_range(self.backend, path, start=start, length=length))
+    def _range(self, path: str, start: int, end: int) -> Iterator[memoryview]:
+        found = obstore.get(self.backend, path, options={"range": (start, end)})
+        for part in found.stream(min_chunk_size=READ):
+            yield memoryview(part)
 
     def _why_unread(self, error: Exception, digest: str, end: int) -> ModelStoreError:
         """A range past the end is an error of another kind for each backend: ask for the size."""

@@ -91,15 +91,15 @@ class WebStore(ObjectStore):
     def _require_answer(self, error: Exception) -> None:
         """404 is all that a web server can say."""
 
-    def _read_range(self, path: str, start: int, length: int) -> bytes:
+    def _range(self, path: str, start: int, end: int) -> Iterator[memoryview]:
         try:
-            return super()._read_range(path, start, length)
+            yield from super()._range(path, start, end)
         except BaseError as error:
             if "range" not in str(error).partition("\n")[0].lower() or "416" in str(error):
                 raise
-        return self._skip_to(path, start, length)
+            yield from self._skip_to(path, start, end)
 
-    def _skip_to(self, path: str, start: int, length: int) -> bytes:
+    def _skip_to(self, path: str, start: int, end: int) -> Iterator[memoryview]:
         """A range from a server that always sends the whole file."""
         if start > MOST_SKIPPED:
             raise StoreUnreachable(
@@ -107,13 +107,14 @@ class WebStore(ObjectStore):
                 "Serve the store with one that honours them (nginx, Caddy, Apache).",
                 url=self.url,
             )
-        found, position = bytearray(), 0
+        position = 0
         for part in obstore.get(self.backend, path):
-            found += memoryview(part)[max(start - position, 0) :]
+            wanted = memoryview(part)[max(start - position, 0) : max(end - position, 0)]
+            if wanted:
+                yield wanted
             position += len(part)
-            if len(found) >= length:
+            if position >= end:
                 break
-        return bytes(found[:length])
 
 
 def _ref(entry: Any) -> Ref:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from blake3 import blake3
 
 from model_store.errors import CorruptBlob, ModelStoreError, NotPublished
 from model_store.files import hash_file
@@ -124,13 +125,16 @@ def hash_blob(store: Store, entry: FileEntry) -> str:
             return hash_local(path, entry)
     with ThreadPoolExecutor(CONNECTIONS, "model-store-verify") as threads:
         digests = threads.map(lambda piece: _hash_piece(store, entry, piece), entry.checked_pieces())
-        wrong = [piece for piece, digest in zip(entry.checked_pieces(), digests, strict=True) if digest != piece.sha256]
+        wrong = [piece for piece, digest in zip(entry.checked_pieces(), digests, strict=True) if digest != piece.blake3]
     return f"{len(wrong)} wrong pieces, the first at byte {wrong[0].start}" if wrong else entry.sha256
 
 
 def _hash_piece(store: Store, entry: FileEntry, piece: Piece) -> str:
     try:
-        return sha256(store.read_blob(entry.sha256, piece.start, piece.length)).hexdigest()
+        hasher = blake3()
+        for part in store.iter_blob(entry.sha256, piece.start, piece.length):
+            hasher.update(part)
+        return hasher.hexdigest()
     except CorruptBlob:
         return ""
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -78,10 +78,10 @@ def leftovers(cache: NodeCache) -> list[str]:
 class CountingStore(DirectoryStore):
     """A directory store that appends a line to `<root>/reads` for each read of a blob: digest, start, length."""
 
-    def read_blob(self, digest: str, start: int, length: int) -> bytes:
+    def iter_blob(self, digest: str, start: int, length: int) -> Iterator[memoryview]:
         with (self.root / "reads").open("a") as reads:
             reads.write(f"{digest} {start} {length}\n")
-        return super().read_blob(digest, start, length)
+        return super().iter_blob(digest, start, length)
 
     def _read_lines(self) -> list[list[str]]:
         path = self.root / "reads"
@@ -100,13 +100,14 @@ class FaultyStore(CountingStore):
 
     fault: Callable[[int, bytes], bytes] = staticmethod(lambda start, content: content)
 
-    def read_blob(self, digest: str, start: int, length: int) -> bytes:
-        return self.fault(start, super().read_blob(digest, start, length))
+    def iter_blob(self, digest: str, start: int, length: int) -> Iterator[memoryview]:
+        whole = b"".join(bytes(part) for part in super().iter_blob(digest, start, length))
+        yield memoryview(self.fault(start, whole))
 
 
 class StalledStore(DirectoryStore):
     """A directory store that gives its bytes slowly: each read takes a second."""
 
-    def read_blob(self, digest: str, start: int, length: int) -> bytes:
+    def iter_blob(self, digest: str, start: int, length: int) -> Iterator[memoryview]:
         time.sleep(1)
-        return super().read_blob(digest, start, length)
+        return super().iter_blob(digest, start, length)

@@ -46,19 +46,9 @@ def test_all_hashes_agree_with_the_plain_ones(tmp_path: Path, size: int) -> None
     entry = FileEntry(path="file", **vars(hashes))
     pieces = entry.checked_pieces()
     assert b"".join(data[piece.start :][: piece.length] for piece in pieces) == data
-    assert [piece.sha256 for piece in pieces] == [
-        hashlib.sha256(data[start : start + PIECE]).hexdigest() for start in range(0, size, PIECE)
+    assert [piece.blake3 for piece in pieces] == [
+        blake3(data[start : start + PIECE]).hexdigest() for start in range(0, size, PIECE)
     ]
-
-
-def test_usual_piece_size_is_not_written_down(published: Published, manifest: Manifest) -> None:
-    """Manifests from before it could be chosen keep their digests."""
-    plain = json.loads(published.manifest.canonical())
-    assert all("piece_size" not in file for file in plain["files"])
-    assert all(entry.piece_size == USUAL_PIECE for entry in published.manifest.files)
-    assert {file["piece_size"] for file in json.loads(manifest.canonical())["files"]} == {PIECE}
-    for one in (published.manifest, manifest):
-        assert read_manifest(one.canonical(), one.digest) == one
 
 
 @pytest.mark.parametrize("change", [{"piece_size": 0}, {"piece_size": 2 * USUAL_PIECE}, {"pieces": []}])

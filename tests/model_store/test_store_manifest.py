@@ -64,8 +64,8 @@ def test_flipped_bit_in_a_manifest_is_noticed() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"schema_version": 3}, "Upgrade rayscribe"),
-        ({"schema_version": 1}, "Publish the model again"),
+        ({"schema_version": 4}, "Upgrade rayscribe"),
+        ({"schema_version": 2}, "Publish the model again"),
         ({"colour": "red"}, "colour"),
         ({"files": []}, "files"),
     ],
