@@ -1,10 +1,12 @@
-"""Batches across requests: whatever waits while the model is busy is decoded together next."""
+"""Batches across requests: whatever waits while the model is busy is run together next, and requests take turns."""
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -20,55 +22,96 @@ class Timed(Generic[Result]):
     model_s: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting(Generic[Item, Result]):
     item: Item
     key: Hashable
+    owner: Hashable
     done: asyncio.Future[Timed[Result]]
     since: float = field(default_factory=time.perf_counter)
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs `run(key, items)` in one thread, for up to `size` waiting items of equal key at a time, oldest first.
+    """Runs `run(key, items)` in a thread for up to `size` waiting items of equal key; owners of items take turns.
 
     There is no timer: an idle model starts at once, a busy one finds the next batch already gathered. An item whose
     caller went away is dropped before it reaches the model.
+
+    With more than one lane, a batch of owners of whom nothing is being run starts beside the others: a short request
+    need not wait for the end of a long one's batch. Owners that are being run wait for their lane, so that one request
+    alone never has more than one batch in the model.
     """
 
-    def __init__(self, run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], size: int) -> None:
+    def __init__(self, run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], size: int, lanes: int = 1) -> None:
         self._run = run
-        self._size = size
-        self._waiting: deque[_Waiting[Item, Result]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._size, self._lanes = size, lanes
+        self._threads = ThreadPoolExecutor(lanes, "batch")
+        self._queues: dict[Hashable, deque[_Waiting[Item, Result]]] = {}
+        self._running: Counter[Hashable] = Counter()
+        self._batches: set[asyncio.Task[None]] = set()
 
-    async def submit(self, key: Hashable, item: Item) -> Timed[Result]:
+    async def submit(self, key: Hashable, item: Item, owner: Hashable = None) -> Timed[Result]:
         """Wait for the batch that holds this item, and return its own result."""
-        waiting: _Waiting[Item, Result] = _Waiting(item, key, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
+        waiting: _Waiting[Item, Result] = _Waiting(item, key, owner, asyncio.get_running_loop().create_future())
+        self._queues.setdefault(owner, deque()).append(waiting)
+        # Only after all who are ready to submit have done so.
+        asyncio.get_running_loop().call_soon(self._start)
         return await waiting.done
 
-    async def _work(self) -> None:
-        while batch := self._next_batch():
-            started = time.perf_counter()
-            try:
-                results = await asyncio.to_thread(self._run, batch[0].key, [waiting.item for waiting in batch])
-                answers = list(zip(batch, results, strict=True))
-            except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
-                _fail(batch, error)
-                continue
-            took = time.perf_counter() - started
-            for waiting, result in answers:
-                if not waiting.done.done():
-                    waiting.done.set_result(Timed(result, started - waiting.since, took))
+    def _start(self) -> None:
+        while len(self._batches) < self._lanes and (batch := self._next_batch()):
+            self._running.update(waiting.owner for waiting in batch)
+            task = asyncio.create_task(self._answer(batch))
+            self._batches.add(task)
+            task.add_done_callback(partial(self._ended, batch))
+
+    def _ended(self, batch: Sequence[_Waiting[Item, Result]], task: asyncio.Task[None]) -> None:
+        self._running -= Counter(waiting.owner for waiting in batch)
+        self._batches.discard(task)
+        self._start()
+
+    async def _answer(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+        started = time.perf_counter()
+        items = [waiting.item for waiting in batch]
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._threads, self._run, batch[0].key, items)
+            answers = list(zip(batch, results, strict=True))
+        except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
+            _fail(batch, error)
+            return
+        took = time.perf_counter() - started
+        for waiting, result in answers:
+            if not waiting.done.done():
+                waiting.done.set_result(Timed(result, started - waiting.since, took))
 
     def _next_batch(self) -> list[_Waiting[Item, Result]]:
-        alive = [waiting for waiting in self._waiting if not waiting.done.done()]
-        batch = [waiting for waiting in alive if waiting.key == alive[0].key][: self._size]
-        taken = {id(waiting) for waiting in batch}
-        self._waiting = deque(waiting for waiting in alive if id(waiting) not in taken)
+        """The oldest item of the owner whose turn it is, and what can go with it, an item of each owner in turn."""
+        self._forget_the_gone()
+        batch: list[_Waiting[Item, Result]] = []
+        turn = [owner for owner in self._queues if not (self._batches and self._running[owner])]
+        while turn and len(batch) < self._size:
+            owner = turn.pop(0)
+            if waiting := _take(self._queues[owner], batch[0].key if batch else None):
+                batch.append(waiting)
+                self._queues[owner] = self._queues.pop(owner)  # to the end of the line
+                turn.append(owner)
         return batch
+
+    def _forget_the_gone(self) -> None:
+        for owner, queue in list(self._queues.items()):
+            alive = deque(waiting for waiting in queue if not waiting.done.done())
+            self._queues[owner] = alive
+            if not alive:
+                del self._queues[owner]
+
+
+def _take(queue: deque[_Waiting[Item, Result]], key: Hashable | None) -> _Waiting[Item, Result] | None:
+    """Take the oldest item, or the oldest of a key."""
+    for waiting in queue:
+        if key is None or waiting.key == key:
+            queue.remove(waiting)
+            return waiting
+    return None
 
 
 def _fail(batch: Sequence[_Waiting[Item, Result]], error: Exception) -> None:

@@ -181,3 +181,58 @@ async def test_the_model_runs_one_batch_at_a_time() -> None:
     batcher: Batcher[int, int] = Batcher(run, 2)
     await results([task for key in "abc" for task in send(batcher, key, range(6))])
     assert overlaps == [False] * 9
+
+
+async def test_owners_take_turns_however_much_one_of_them_has_waiting(model: Model) -> None:
+    batcher = Batcher(model.run, 4)
+    tasks = [asyncio.create_task(batcher.submit("a", 0, "long"))]
+    await model.is_busy()
+    tasks += [asyncio.create_task(batcher.submit("a", item, "long")) for item in range(1, 13)]
+    tasks += [asyncio.create_task(batcher.submit("a", 100 + item, "short")) for item in range(2)]
+    tasks += [asyncio.create_task(batcher.submit("b", 200, "other"))]
+    await asyncio.sleep(0)
+    model.may_go.set()
+    assert len(await results(tasks)) == 16
+    assert sorted(model.batches[1][1]) == [1, 2, 100, 101]
+    assert ("b", [200]) in model.batches[1:4]
+    assert [item for item in model.items if item < 100] == list(range(13))
+
+
+async def test_with_a_second_lane_another_owner_does_not_wait_for_the_batch_that_runs() -> None:
+    running, go = asyncio.Queue[Hashable](), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def run(key: Hashable, items: Sequence[str]) -> Sequence[str]:
+        loop.call_soon_threadsafe(running.put_nowait, tuple(items))
+        if "long" in items[0]:
+            assert go.wait(10)
+        return items
+
+    batcher: Batcher[str, str] = Batcher(run, 2, lanes=2)
+    long = [asyncio.create_task(batcher.submit("a", f"long {i}", "long")) for i in range(4)]
+    assert await asyncio.wait_for(running.get(), 10) == ("long 0", "long 1")
+    short = await asyncio.wait_for(batcher.submit("a", "short", "short"), 10)
+    assert short.result == "short"
+    assert await running.get() == ("short",)
+    assert running.empty()
+    assert not any(task.done() for task in long)
+    go.set()
+    assert [timed.result for timed in await asyncio.gather(*long)] == [f"long {i}" for i in range(4)]
+
+
+async def test_two_lanes_never_run_more_than_two_batches_and_lose_nothing() -> None:
+    lock, at_once, most = threading.Lock(), 0, 0
+
+    def run(key: Hashable, items: Sequence[int]) -> Sequence[int]:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        with lock:
+            at_once -= 1
+        return items
+
+    batcher: Batcher[int, int] = Batcher(run, 3, lanes=2)
+    tasks = [asyncio.create_task(batcher.submit(i % 2, i, i % 7)) for i in range(100)]
+    assert await results(tasks) == list(range(100))
+    assert most <= 2
