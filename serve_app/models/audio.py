@@ -6,7 +6,6 @@ Memory: a piece, one packet's samples, and the container's own index (ten hours 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from serve_app.errors import AudioTooLong, EmptyAudio, NoAudioStream, NotAudio
 from serve_app.models.packets import packets
 from serve_app.stages import Audio
+from serve_app.tape import Piece as Piece
 from serve_app.windows import SAMPLE_RATE, Clip, Window, stretches
 
 ONLY_THIS_FILE = {"protocol_whitelist": "none"}
@@ -31,19 +31,6 @@ PIECE = 5 * SAMPLE_RATE
 
 Block = tuple[int, NDArray[np.int16]]
 """The sample of the file at which they begin, and decoded samples."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A stretch of decoded samples, read-only, that begins at sample `start` of the file."""
-
-    start: int
-    samples: Audio
-
-    @property
-    def stop(self) -> int:
-        """The sample of the file after the last."""
-        return self.start + len(self.samples)
 
 
 def pieces(
