@@ -126,14 +126,31 @@ class DiarizationArgs(Strict):
 
 
 class VadArgs(Strict):
-    """How speech is found and cut into windows (silero)."""
+    """How speech is found and cut into windows.
 
-    threshold: float = Field(default=0.5, gt=0, lt=1, description="probability above which a frame is speech")
+    `silero` (inside faster-whisper) needs no torch; `pyannote` (whisperx's default) loads it into the Pipeline.
+    """
+
+    method: Literal["silero", "pyannote"] = "silero"
+    onset: float = Field(default=0.5, gt=0, lt=1, description="probability from which on a frame begins speech")
+    offset: float | None = Field(
+        default=None, gt=0, lt=1, description="probability below which speech ends; none: the model's own default"
+    )
     min_silence_ms: int = Field(default=300, ge=0, description="a shorter silence does not end a stretch of speech")
     min_speech_ms: int = Field(default=100, ge=0, description="a shorter stretch is no speech")
     pad_ms: int = Field(default=200, ge=0, description="kept on both sides of a stretch")
     window_s: float = Field(default=30.0, ge=1, le=30, description="longest window")
     pause_s: float = Field(default=30.0, ge=0, le=30, description="longest pause inside a window")
+
+    @model_validator(mode="after")
+    def _hysteresis_and_room(self) -> Self:
+        if self.offset is not None and self.offset > self.onset:
+            raise ValueError(f"offset {self.offset:g} is above onset {self.onset:g}; speech would end where it begins")
+        if 2 * self.pad_ms > 500 * self.window_s:
+            raise ValueError(f"twice pad_ms {self.pad_ms} is more than half of window_s {self.window_s:g}; pad less")
+        if self.min_speech_ms > 500 * self.window_s:
+            raise ValueError(f"min_speech_ms {self.min_speech_ms} is more than half of window_s {self.window_s:g}")
+        return self
 
 
 class LimitArgs(Strict):

@@ -1,16 +1,24 @@
-"""Decoding: any container and codec that FFmpeg reads, to mono float32 at 16 kHz."""
+"""Decoding: any container and codec that FFmpeg reads, to pieces of mono float32 at 16 kHz, one after the other.
 
-from collections.abc import Iterator
-from io import BytesIO
-from typing import Any
+Memory: a piece, one packet's samples, and the container's own index (ten hours of m4a: some 50 MB; others less).
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import SEEK_END, BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.errors import AudioTooLong, EmptyAudio, NoAudioStream, NotAudio
+from serve_app.models.packets import packets
 from serve_app.stages import Audio
-from serve_app.windows import SAMPLE_RATE
+from serve_app.tape import Piece as Piece
+from serve_app.windows import SAMPLE_RATE, Clip, Window, stretches
 
 ONLY_THIS_FILE = {"protocol_whitelist": "none"}
 """An upload may name other files or addresses (ffconcat, sdp, playlists): FFmpeg opens none of them."""
@@ -18,57 +26,93 @@ SHORTEST_GAP_S = 0.1
 """Time stamps that disagree by less are imprecise, not gaps."""
 FULL_SCALE = np.float32(1 / 32768)
 """Mixed down as 16-bit samples, as whisper does: FFmpeg's float mixer lets stereo pass -1…1."""
+PIECE = 5 * SAMPLE_RATE
+"""Samples that make a piece; the last of a stretch is shorter, and a piece with a codec's long frame longer."""
+
+Block = tuple[int, NDArray[np.int16]]
+"""The sample of the file at which they begin, and decoded samples."""
+
+
+def pieces(
+    source: bytes | BinaryIO | Path, max_duration_s: float = float("inf"), clips: Sequence[Clip] = ()
+) -> Iterator[Piece]:
+    """Decode the first audio stream of a file, in the order of time, as far as the pieces are asked for.
+
+    An open file must be able to seek; it is read from its start and left open. Of clips (start and end in seconds, see
+    `stretches`) only those are decoded, and only those count towards `max_duration_s`; one that begins after the end of
+    the file yields nothing. Raises a `BadAudio` that says what is wrong, or `BadRequest` for clips that cannot be.
+    """
+    wanted, nothing = stretches(clips), True
+    for piece in _pieces(source, max_duration_s, wanted):
+        nothing = False
+        yield piece
+    if nothing and not clips:
+        raise EmptyAudio("the uploaded file's audio stream holds no samples", "file")
 
 
 def decode(data: bytes, max_duration_s: float = float("inf")) -> Audio:
-    """Decode the first audio stream of a file held in memory; raises a `BadAudio` that says what is wrong.
+    """Return all `pieces` of a file held in memory as one array of shape (samples,), read-only."""
+    audio: Audio = np.concatenate([piece.samples for piece in pieces(data, max_duration_s)])
+    audio.flags.writeable = False
+    return audio
 
-    Returns samples of shape (n,), mixed down to one channel, read-only.
-    """
-    if not data:
-        raise EmptyAudio("the uploaded file is empty (0 bytes)", "file")
+
+def _pieces(source: bytes | BinaryIO | Path, max_duration_s: float, wanted: Sequence[Window]) -> Iterator[Piece]:
     try:
-        with av.open(BytesIO(data), metadata_errors="ignore", options=ONLY_THIS_FILE) as container:
-            blocks = list(_limited(_blocks(container), max_duration_s))
+        with (
+            _opened(source) as file,
+            av.open(file, metadata_errors="ignore", options=ONLY_THIS_FILE) as container,
+        ):
+            yield from _joined(_limited(_within(_blocks(container, wanted), wanted), max_duration_s))
     except av.error.FFmpegError as error:
         raise NotAudio(
             f"the uploaded file is no audio or video that FFmpeg can read ({error.strerror}); "
             "send wav, mp3, m4a, flac, ogg, webm, mp4 or the like",
             "file",
         ) from error
-    if not blocks:
-        raise EmptyAudio("the uploaded file's audio stream holds no samples", "file")
-    audio: Audio = np.concatenate(blocks) * FULL_SCALE
-    audio.flags.writeable = False
-    return audio
 
 
-def _blocks(container: Any) -> Iterator[NDArray[np.int16]]:
+@contextmanager
+def _opened(source: bytes | BinaryIO | Path) -> Iterator[BinaryIO]:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            yield _not_empty(file)
+    else:
+        yield _not_empty(BytesIO(source) if isinstance(source, bytes) else source)
+
+
+def _not_empty(file: BinaryIO) -> BinaryIO:
+    if not file.seek(0, SEEK_END):
+        raise EmptyAudio("the uploaded file is empty (0 bytes)", "file")
+    file.seek(0)
+    return file
+
+
+def _blocks(container: Any, wanted: Sequence[Window]) -> Iterator[Block]:
     if not container.streams.audio:
         raise NoAudioStream("the uploaded file has no audio stream", "file")
-    resampler, timeline = _resampler(), _Timeline(container)
-    for frame in _frames(container):
-        if missing := timeline.missing_before(frame):
-            yield from _resampled(resampler, None)
-            yield from _silence(missing)
-            resampler = _resampler()
-        frame.pts = None
-        yield from _resampled(resampler, frame)
-    yield from _resampled(resampler, None)
-
-
-def _silence(samples: int, piece: int = 60 * SAMPLE_RATE) -> Iterator[NDArray[np.int16]]:
-    """Yield silence piece by piece, so that a time stamp that lies hits the duration limit, not the memory."""
-    for start in range(0, samples, piece):
-        yield np.zeros(min(piece, samples - start), np.int16)
+    resampler, timeline, at = _resampler(), _Timeline(container), 0
+    for frame in _frames(container, wanted):
+        if (begin := timeline.moved_to(frame)) is not None:
+            yield from _placed(at, resampler.resample(None))
+            resampler, at = _resampler(), begin
+        if frame is not None:
+            frame.pts = None
+            for begin, block in _placed(at, resampler.resample(frame)):
+                yield begin, block
+                at = begin + len(block)
+    yield from _placed(at, resampler.resample(None))
 
 
 def _resampler() -> Any:
     return av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
 
 
-def _resampled(resampler: Any, frame: Any) -> Iterator[NDArray[np.int16]]:
-    yield from (block.to_ndarray()[0] for block in resampler.resample(frame))
+def _placed(at: int, frames: Sequence[Any]) -> Iterator[Block]:
+    for frame in frames:
+        block = frame.to_ndarray()[0]
+        yield at, block
+        at += len(block)
 
 
 class _Timeline:
@@ -81,21 +125,30 @@ class _Timeline:
         self._origin = (container.start_time or 0) / av.time_base
         self._length = container.duration / av.time_base if container.duration else float("inf")
         self._heard = 0.0
+        self._jumped = False
 
-    def missing_before(self, frame: Any) -> int:
-        """Return how many samples at 16 kHz are missing between the frames so far and this one."""
+    def moved_to(self, frame: Any) -> int | None:
+        """Return the sample at which this frame begins, if it does not follow the one before; None is a jump."""
+        self._jumped = self._jumped or frame is None
+        if frame is None:
+            return None
         at = self._heard if frame.time is None else frame.time - self._origin
-        gap = at - self._heard
-        believable = gap > SHORTEST_GAP_S and at <= self._length
-        self._heard += (gap if believable else 0.0) + frame.samples / frame.sample_rate
-        return int(gap * SAMPLE_RATE) if believable else 0
+        gap = at - self._heard > SHORTEST_GAP_S and at <= self._length
+        moved = gap or self._jumped
+        self._heard = (at if moved else self._heard) + frame.samples / frame.sample_rate
+        self._jumped = False
+        return round(at * SAMPLE_RATE) if moved else None
 
 
-def _frames(container: Any) -> Iterator[Any]:
-    """Yield decodable frames; a damaged one in the middle of a file is left out, as players do."""
+def _frames(container: Any, wanted: Sequence[Window]) -> Iterator[Any]:
+    """Yield decodable frames, and None for a jump; a damaged one in the middle of a file is left out, as players do."""
     damage: Exception | None = None
     decoded = False
-    for packet in container.demux(audio=0):
+    for packet in packets(container, wanted):
+        if packet is None:
+            container.streams.audio[0].codec_context.flush_buffers()
+            yield None
+            continue
         try:
             frames = packet.decode()
         except av.error.InvalidDataError as error:
@@ -107,9 +160,32 @@ def _frames(container: Any) -> Iterator[Any]:
         raise damage
 
 
-def _limited(blocks: Iterator[NDArray[np.int16]], max_duration_s: float) -> Iterator[NDArray[np.int16]]:
+def _within(blocks: Iterator[Block], wanted: Sequence[Window]) -> Iterator[Block]:
+    """Yield the wanted samples alone; what the file leaves out among them is silence."""
+    left = deque(wanted)
+    for at, block in blocks:
+        stop = at + len(block)
+        while left and left[0].start < stop:
+            clip = left.popleft()
+            yield from _silence(clip.start, min(at, clip.stop))
+            first, last = max(at, clip.start), min(stop, clip.stop)
+            if first < last:
+                yield first, block[first - at : last - at]
+            if clip.stop > stop:
+                left.appendleft(Window(stop, clip.stop))
+        if not left:
+            return
+
+
+def _silence(start: int, stop: int) -> Iterator[Block]:
+    """Yield silence piece by piece, so that a time stamp that lies hits the duration limit, not the memory."""
+    for at in range(start, stop, PIECE):
+        yield at, np.zeros(min(PIECE, stop - at), np.int16)
+
+
+def _limited(blocks: Iterator[Block], max_duration_s: float) -> Iterator[Block]:
     samples = 0
-    for block in blocks:
+    for at, block in blocks:
         samples += len(block)
         if samples > max_duration_s * SAMPLE_RATE:
             raise AudioTooLong(
@@ -117,4 +193,25 @@ def _limited(blocks: Iterator[NDArray[np.int16]], max_duration_s: float) -> Iter
                 "cut it, or raise limits.max_duration_s",
                 "file",
             )
-        yield block
+        yield at, block
+
+
+def _joined(blocks: Iterator[Block]) -> Iterator[Piece]:
+    """Yield pieces of a few seconds; one ends early where the next block does not follow it."""
+    start = stop = 0
+    held: list[NDArray[np.int16]] = []
+    for at, block in blocks:
+        if held and (at != stop or stop - start >= PIECE):
+            yield _piece(start, held)
+            held = []
+        start = start if held else at
+        held.append(block)
+        stop = at + len(block)
+    if held:
+        yield _piece(start, held)
+
+
+def _piece(start: int, blocks: Sequence[NDArray[np.int16]]) -> Piece:
+    samples: Audio = np.concatenate(blocks) * FULL_SCALE
+    samples.flags.writeable = False
+    return Piece(start, samples)

@@ -4,15 +4,17 @@ import json
 import wave
 from contextlib import suppress
 from fractions import Fraction
+from functools import cache
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from serve_app.errors import AudioTooLong, BadAudio, EmptyAudio, NoAudioStream, NotAudio
-from serve_app.models.audio import decode
+from serve_app.errors import AudioTooLong, BadAudio, BadRequest, EmptyAudio, NoAudioStream, NotAudio
+from serve_app.models.audio import Piece, decode, pieces
 from serve_app.stages import Audio
 from serve_app.windows import SAMPLE_RATE
 
@@ -188,3 +190,144 @@ def test_a_gap_counts_towards_the_duration() -> None:
 
 def test_time_stamps_that_begin_late_do_not_delay_the_audio(data: Path) -> None:
     assert len(decode((data / "video.mp4").read_bytes())) == pytest.approx(5.55 * SAMPLE_RATE, abs=0.15 * SAMPLE_RATE)
+
+
+def test_a_file_is_the_same_from_bytes_from_a_path_and_from_an_open_file(data: Path) -> None:
+    path = data / "one_sentence.ogg"
+    with path.open("rb") as file:
+        file.seek(100)
+        from_file = list(pieces(file))
+        assert not file.closed
+    for heard in (from_file, list(pieces(path)), list(pieces(path.read_bytes()))):
+        np.testing.assert_array_equal(joined(heard), decode(path.read_bytes()))
+
+
+def test_pieces_follow_each_other_and_are_a_few_seconds_long(data: Path) -> None:
+    heard = list(pieces(data / "two_minutes.flac"))
+    assert heard[0].start == 0
+    assert all(before.stop == after.start for before, after in pairwise(heard))
+    assert all(1 <= len(each.samples) / SAMPLE_RATE <= 10 for each in heard)
+    assert {each.samples.dtype for each in heard} == {np.dtype(np.float32)}
+    assert not any(each.samples.flags.writeable for each in heard)
+
+
+def test_only_what_is_asked_for_is_decoded() -> None:
+    whole = wav(tone(60))
+    heard = pieces(whole, max_duration_s=20)
+    assert next(heard).stop == next(heard).start < 6 * SAMPLE_RATE
+    with pytest.raises(AudioTooLong):
+        list(heard)
+
+
+def test_nothing_is_read_before_the_first_piece_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    heard = pieces(tmp_path / "empty.wav")
+    with pytest.raises(EmptyAudio, match="0 bytes"):
+        next(heard)
+
+
+def test_an_open_file_without_bytes_is_named() -> None:
+    with pytest.raises(EmptyAudio, match="0 bytes"):
+        next(pieces(BytesIO()))
+
+
+CODECS = [  # container, codec, rate
+    ("wav", "pcm_s16le", 16_000),
+    ("flac", "flac", 44_100),
+    ("mp3", "libmp3lame", 44_100),
+    ("ogg", "libopus", 48_000),
+    ("ogg", "flac", 44_100),
+    ("ipod", "aac", 44_100),
+    ("webm", "libopus", 48_000),
+    ("adts", "aac", 16_000),
+    ("mpegts", "aac", 48_000),
+]
+
+
+@cache
+def encoded(path: Path, container: str, codec: str, rate: int) -> bytes:
+    """A file in another container and codec."""
+    file = BytesIO()
+    with av.open(path) as source, av.open(file, "w", format=container) as target:
+        stream = target.add_stream(codec, rate=rate, layout="mono")
+        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=rate)
+        frames = [out for frame in source.decode(audio=0) for out in resampler.resample(frame)]
+        for frame in [*frames, *resampler.resample(None)]:
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def joined(heard: list[Piece]) -> Audio:
+    return np.concatenate([piece.samples for piece in heard])
+
+
+def lag_and_likeness(part: Audio, whole: Audio) -> tuple[int, float]:
+    """By how many samples (of at most 80) the part would have to move, and how alike they are then."""
+    length = min(len(part), 4 * SAMPLE_RATE)
+    middle = part[80 : length - 160]
+    alike = [np.corrcoef(middle, whole[80 + lag : length - 160 + lag])[0, 1] for lag in range(-80, 81)]
+    return int(np.argmax(alike)) - 80, float(np.max(alike))
+
+
+@pytest.mark.parametrize(("container", "codec", "rate"), CODECS)
+@pytest.mark.parametrize("clip", [(0.0, 4.0), (1.5, 4.0), (31.234, 34.0), (100.0, None)])
+def test_a_clip_lies_where_it_lies_in_the_whole_file(
+    data: Path, container: str, codec: str, rate: int, clip: tuple[float, float | None]
+) -> None:
+    content = encoded(data / "two_minutes.flac", container, codec, rate)
+    whole, heard = decode(content), list(pieces(content, clips=[clip]))
+    first, last = round(clip[0] * SAMPLE_RATE), len(whole) if clip[1] is None else round(clip[1] * SAMPLE_RATE)
+    assert heard[0].start == first
+    assert heard[-1].stop == pytest.approx(last, abs=32)
+    lag, alike = lag_and_likeness(joined(heard), whole[first:])
+    assert abs(lag) <= 0.003 * SAMPLE_RATE
+    assert alike > 0.95
+
+
+@pytest.mark.parametrize(("container", "codec", "rate"), CODECS)
+def test_a_clip_behind_the_end_yields_nothing(data: Path, container: str, codec: str, rate: int) -> None:
+    content = encoded(data / "two_minutes.flac", container, codec, rate)
+    end = len(decode(content)) / SAMPLE_RATE
+    assert list(pieces(content, clips=[(end + 0.1, None)])) == []
+    assert list(pieces(content, clips=[(end + 300, end + 400)])) == []
+    last = list(pieces(content, clips=[(end - 1, end + 50), (end + 60, None)]))
+    assert last[-1].stop == pytest.approx(end * SAMPLE_RATE, abs=32)
+
+
+def test_clips_come_in_the_order_of_time_and_nothing_between_them(data: Path) -> None:
+    path = data / "two_minutes.flac"
+    whole = decode(path.read_bytes())
+    heard = list(pieces(path, clips=[(60.0, 61.5), (5.0, 6.0), (6.0, 7.0)]))
+    assert [(each.start, each.stop) for each in heard] == [(80_000, 112_000), (960_000, 984_000)]
+    for each in heard:
+        np.testing.assert_allclose(each.samples, whole[each.start : each.stop], atol=1e-4)
+
+
+def test_only_what_is_heard_counts_towards_the_duration(data: Path) -> None:
+    path = data / "two_minutes.flac"
+    assert list(pieces(path, 10, [(0, 5), (60, 65)]))
+    with pytest.raises(AudioTooLong):
+        list(pieces(path, 9.9, [(0, 5), (60, 65)]))
+
+
+def test_what_a_file_leaves_out_inside_a_clip_is_silence() -> None:
+    heard = list(pieces(with_a_gap(4.0), clips=[(0.5, 2), (3, 5.5)]))
+    assert [(each.start, each.stop) for each in heard] == [(8_000, 32_000), (48_000, 88_000)]
+    assert np.abs(heard[0].samples[9_600:]).max() == 0
+    assert np.abs(heard[1].samples[-4_000:]).max() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6])
+def test_clips_of_a_truncated_file_are_heard_as_far_as_it_goes(data: Path, keep: float) -> None:
+    content = encoded(data / "two_minutes.flac", "ogg", "libopus", 48_000)
+    cut = content[: int(len(content) * keep)]
+    end = len(decode(cut)) / SAMPLE_RATE
+    heard = list(pieces(cut, clips=[(2.0, 3.0), (end - 5, None)]))
+    assert heard[-1].stop == pytest.approx(end * SAMPLE_RATE, abs=0.03 * SAMPLE_RATE)
+
+
+def test_clips_that_cannot_be_are_refused(data: Path) -> None:
+    with pytest.raises(BadRequest, match="before it begins") as caught:
+        next(pieces(data / "one_sentence.ogg", clips=[(3, 2)]))
+    assert caught.value.param == "clip_timestamps"

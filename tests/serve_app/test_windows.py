@@ -3,9 +3,13 @@
 import random
 from itertools import pairwise
 
+import pytest
 from fakes import window
+from hypothesis import given
+from hypothesis import strategies as st
 
-from serve_app.windows import SAMPLE_RATE, Window, pack
+from serve_app.errors import BadRequest
+from serve_app.windows import ENDLESS, SAMPLE_RATE, Packer, Window, pack, stretches
 
 
 def test_neighbours_are_joined_with_the_silence_between_them() -> None:
@@ -68,3 +72,60 @@ def test_a_long_pause_is_never_inside_a_window() -> None:
     speech = [window(0, 1), window(1.5, 2), window(4, 5), window(5.8, 6)]
     assert list(pack(speech, 30, longest_pause_s=0.8)) == [window(0, 2), window(4, 6)]
     assert list(pack(speech, 30)) == [window(0, 6)]
+
+
+def test_a_window_is_given_out_once_nothing_can_join_it() -> None:
+    packer = Packer(longest_s=30, longest_pause_s=5)
+    assert list(packer.add(window(1, 10))) == []
+    assert list(packer.settle(window(15, 16).start)) == []
+    assert packer.open == window(1, 10)
+    assert list(packer.settle(window(15, 16).start + 1)) == [window(1, 10)]
+    assert (packer.open, list(packer.settle(ENDLESS)), list(packer.close())) == (None, [], [])
+
+
+def test_a_full_window_is_given_out_however_short_the_pause() -> None:
+    packer = Packer(longest_s=30)
+    assert list(packer.add(window(0, 29.9))) == []
+    assert list(packer.settle(30 * SAMPLE_RATE - 1)) == []
+    assert list(packer.settle(30 * SAMPLE_RATE)) == [window(0, 29.9)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9_000), st.integers(1, 40_000)), max_size=20), st.data())
+def test_settling_early_changes_no_window(gaps_and_lengths: list[tuple[int, int]], data: st.DataObject) -> None:
+    packer, at, speech, windows = Packer(2.0, 0.3), 0, [], []
+    for gap, length in gaps_and_lengths:
+        begin = at + gap
+        windows += packer.settle(data.draw(st.integers(at, begin)))
+        speech.append(Window(begin, begin + length))
+        windows += packer.add(speech[-1])
+        at = begin + length
+    assert [*windows, *packer.close()] == list(pack(speech, 2.0, 0.3))
+
+
+def test_without_clips_the_whole_file_is_heard() -> None:
+    assert stretches([]) == [Window(0, ENDLESS)]
+
+
+def test_clips_are_sorted_and_the_last_may_be_open() -> None:
+    assert stretches([(20, None), (1, 2.5), (2.5, 3)]) == [window(1, 2.5), window(2.5, 3), Window(320_000, ENDLESS)]
+
+
+@pytest.mark.parametrize(
+    ("clips", "said"),
+    [
+        ([(-1, 2)], "a clip cannot begin at -1 s"),
+        ([(float("nan"), 2)], "a clip cannot begin at nan s"),
+        ([(float("inf"), None)], "a clip cannot begin at inf s"),
+        ([(3, 2)], "the clip from 3 s ends at 2 s, before it begins"),
+        ([(3, 3)], "the clip from 3 s ends at 3 s"),
+        ([(3, float("nan"))], "the clip from 3 s ends at nan s"),
+        ([(1, 3), (2, 4)], "the clip from 1 s to 3 s overlaps the one from 2 s"),
+        ([(5, 6), (1, None)], "the clip from 1 s to the end overlaps the one from 5 s"),
+        ([(5, None), (5, None)], "the clip from 5 s to the end overlaps the one from 5 s"),
+    ],
+)
+def test_clips_that_cannot_be_are_refused(clips: list[tuple[float, float | None]], said: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        stretches(clips)
+    assert said in str(caught.value)
+    assert caught.value.param == "clip_timestamps"
