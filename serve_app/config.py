@@ -145,6 +145,15 @@ class LimitArgs(Strict):
     windows_in_flight: int = Field(default=32, ge=1, description="windows of one request that are under way at once")
 
 
+class GpuArgs(Strict):
+    """The GPUs that the stages' `num_gpus` are shares of: what is checked when a config is read."""
+
+    memory_gb: float | None = Field(
+        default=None, gt=0, description="of one, in 10⁹ bytes; none: RAYSCRIBE_GPU_MEMORY_GB, else what the driver says"
+    )
+    count: int | None = Field(default=None, ge=1, description="how many there are; none: as many as it takes")
+
+
 class PresetArgs(Strict):
     """One preset: its stages with their models and options. A stage left out is not offered."""
 
@@ -154,6 +163,7 @@ class PresetArgs(Strict):
     diarization: DiarizationArgs | None = None
     store: StoreArgs = Field(default_factory=StoreArgs)
     vad: VadArgs = Field(default_factory=VadArgs)
+    gpu: GpuArgs = Field(default_factory=GpuArgs)
     limits: LimitArgs = Field(default_factory=LimitArgs)
 
 
