@@ -2,7 +2,7 @@
 
 A replica that is scaled down or rolled out takes nothing new and finishes what it has; after
 `graceful_shutdown_timeout_s` it is killed with whatever is left. The bounds here are of a replica that is just as quick
-as speech; a quicker one stops as soon as it is done.
+as speech; a quicker one stops as soon as it is done. A replica that hangs keeps its share of the machine as long.
 """
 
 from serve_app.config import GatewayArgs, PresetArgs

@@ -126,21 +126,21 @@ def _asleep(app: App) -> list[float]:
     return [gpu_share(each) for each in app.deployments if each is not None and replicas(each)[0] == 0]
 
 
+WHOLE = 10_000
+"""Ray counts in ten-thousandths, too; in floats ten times 0.1 is less than one."""
+
+
 def pack(shares: Sequence[float], count: int) -> bool:
     """Say whether shares fit onto so many GPUs, the largest placed first; none is split over two."""
-    free = [100] * count  # hundredths: ten times 0.1 is one
-    for share in sorted((round(100 * share) for share in shares), reverse=True):
-        for _ in range(share // 100):
-            if 100 not in free:
-                return False
-            free.remove(100)
-        rest = share % 100
+    parts = [round(WHOLE * share) for share in shares]
+    left = count - sum(part // WHOLE for part in parts)
+    free = [WHOLE] * left
+    for rest in sorted((part % WHOLE for part in parts if part % WHOLE), reverse=True):
         place = next((index for index, room in enumerate(free) if room >= rest), None)
-        if rest and place is None:
+        if place is None:
             return False
-        if rest and place is not None:
-            free[place] -= rest
-    return True
+        free[place] -= rest
+    return left >= 0
 
 
 def _sum(shares: Sequence[float]) -> str:

@@ -6,11 +6,12 @@
 - Whisper: faster-whisper's README measures large-v2 in float16 with beam 5 at 4.5 GB for one window and 6.1 GB for
   eight: 0.22 a window, 0.7 besides. Smaller models are scaled by layers × width, wider beams by beam / 5; activations
   in float32 (which int8 and int8_float32 have too) count twice.
-- wav2vec2: reckoned, from the activations of a window of 30 s (512 channels × 96 000 frames × 4 bytes, several times).
+- wav2vec2: the activations of a window of 30 s, measured on a CPU with random weights: 0.49 GB (base) and 0.69 (large),
+  and as much again for each further window; 0.5 besides for cuDNN's work space, which is a guess.
 - pyannote: 12.1 GiB were seen reserved with 32 chunks of 10 s (pyannote-audio, issue 1963): 1.8 are activations, the
   rest is work space that cuDNN picks for an odd last batch.
 
-None of this has been measured on the GPUs it is used for: `nvidia-smi` shows the truth.
+Nothing here was measured on the GPUs that it is used for: `nvidia-smi` shows the truth.
 """
 
 import math
@@ -30,7 +31,10 @@ WIDEST_MEASURED_BEAM = 5
 WHISPER_WORK_GB, WHISPER_WINDOW_GB = 0.7, 0.22
 WHISPER_SIZES = ((76, 4 * 384), (145, 6 * 512), (484, 12 * 768), (1528, 24 * 1024), (3088, 32 * 1280))
 """MB of the weights in float16 → layers × width: tiny, base, small, medium, large."""
-WAV2VEC2_SIZES = ((378, 1.0), (1262, 1.3))
+WAV2VEC2_WORK_GB = 0.5
+WAV2VEC2_BATCH = 16
+"""Windows at once on a GPU where the config does not say."""
+WAV2VEC2_SIZES = ((378, 0.5), (1262, 0.7))
 """MB of the weights in float32 → GB of a window: base, large."""
 PYANNOTE_CHUNK_GB = 0.41
 
@@ -86,10 +90,7 @@ def _need(args: StageArgs, entries: list[Entry]) -> Need:
         case TranscriptionArgs():
             return _whisper(args, entries[0])
         case AlignmentArgs():
-            weights, windows = zip(
-                *((entry.memory_mb / 1000, _wav2vec2_window(entry)) for entry in entries), strict=True
-            )
-            return Need(sum(weights), 0, max(windows), args.model_dump().get("batch_size", 1))
+            return _wav2vec2(args, entries)
         case DiarizationArgs():
             return Need(entries[0].memory_mb / 1000, 0, PYANNOTE_CHUNK_GB, args.batch_size)
 
@@ -122,9 +123,12 @@ def _whisper_scale(float16_mb: float) -> float:
     return float(np.interp(float16_mb, sizes, products)) / products[-1]
 
 
-def _wav2vec2_window(entry: Entry) -> float:
+def _wav2vec2(args: AlignmentArgs, entries: list[Entry]) -> Need:
+    """Return the need of an aligner with its largest languages loaded."""
     sizes, windows = zip(*WAV2VEC2_SIZES, strict=True)
-    return float(np.interp(entry.memory_mb, sizes, windows))
+    loaded = sorted((entry.memory_mb for entry in entries), reverse=True)[: args.keep_loaded]
+    window = float(np.interp(loaded[0], sizes, windows))
+    return Need(sum(loaded) / 1000, WAV2VEC2_WORK_GB, window, args.batch_size or WAV2VEC2_BATCH)
 
 
 def what_fits(args: StageArgs, catalog: Catalog, share: float, device_gb: float) -> str | None:

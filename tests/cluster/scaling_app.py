@@ -78,6 +78,19 @@ class Pipeline:
         return int(await self._alignment.align.remote(await self._transcription.transcribe.remote(window)))
 
 
+class Borrower:
+    """The pipeline of another preset, which borrows the first one's aligner."""
+
+    async def __call__(self, request: Request) -> int:
+        """Answer what the aligner hands on."""
+        return int(await serve.get_deployment_handle("Alignment", app_name="mini").align.remote(7))
+
+
+def build_borrower(args: dict[str, str]) -> Application:
+    """Build the other preset, which is always awake."""
+    return serve.deployment(Borrower, ray_actor_options={"num_cpus": 0.1}).bind()
+
+
 def build(args: dict[str, str]) -> Application:
     """Build the three over a folder, in which they and the test tell each other things by files."""
     options = {"ray_actor_options": {"num_cpus": 0.1}, "max_ongoing_requests": 4, "graceful_shutdown_timeout_s": 120}

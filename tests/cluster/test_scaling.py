@@ -25,7 +25,7 @@ class Preset:
     """The miniature preset, deployed and asleep."""
 
     def __init__(self, cluster: Cluster, url: str, folder: Path) -> None:
-        self._client, self._url, self.folder = ServeSubmissionClient(cluster.dashboard), url, folder
+        self._client, self.url, self.folder = ServeSubmissionClient(cluster.dashboard), url, folder
 
     def replicas(self) -> dict[str, dict[str, int]]:
         """Return how many replicas of each deployment are in which state."""
@@ -39,7 +39,7 @@ class Preset:
     def send(self, *windows: str) -> Callable[[], list[int]]:
         """Send a request of these windows; what is returned waits for its answer."""
         answers: list[Any] = []
-        url = f"{self._url}/mini?windows={','.join(windows)}"
+        url = f"{self.url}/mini?windows={','.join(windows)}"
         request = threading.Thread(target=lambda: answers.append(httpx.get(url, timeout=WITHIN_S)))
         request.start()
 
@@ -54,6 +54,17 @@ class Preset:
         """Let windows go."""
         for window in windows:
             (self.folder / f"go-{window}").touch()
+
+    def forget_starts(self) -> None:
+        """Let the replicas that start next wait for each other."""
+        for name in NAMES:
+            for path in self.folder.glob(f"{name}-*"):
+                path.unlink()
+
+    def wait_for_nobody(self) -> None:
+        """Let a replica be ready without the others."""
+        for name in NAMES:
+            (self.folder / f"{name}-others").touch()
 
     def at_work(self, *windows: str) -> dict[str, set[str]]:
         """Return the windows that each process has in work, or had."""
@@ -87,8 +98,10 @@ def preset(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "autoscaling_policy": {"policy_function": "serve_app.autoscaling:wake_together"},
         "deployments": [{"name": name, "autoscaling_config": scaling} for name in NAMES],
     }
+    other = {"name": "other", "route_prefix": "/other", "import_path": "tests.cluster.scaling_app:build_borrower"}
+    config = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [app, other]}
     path = folder / "mini.yaml"
-    path.write_text(yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": port}, "applications": [app]}))
+    path.write_text(yaml.safe_dump(config))
     for command in (["shutdown", "-y"], ["deploy", str(path)]):
         subprocess.run([BIN / "serve", *command, "-a", cluster.dashboard], check=True, capture_output=True)
     found = Preset(cluster, f"http://127.0.0.1:{port}", folder)
@@ -99,13 +112,14 @@ def preset(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def _deployed(preset: Preset) -> bool:
     with suppress(httpx.TransportError, KeyError):
-        routes = httpx.get(f"{preset._url}/-/routes", timeout=5)
-        return routes.is_success and "/mini" in routes.json() and preset.replicas() == ASLEEP
+        routes = httpx.get(f"{preset.url}/-/routes", timeout=5)
+        return routes.is_success and {"/mini", "/other"} <= set(routes.json()) and preset.replicas() == ASLEEP
     return False
 
 
 def test_a_sleeping_preset_starts_all_its_stages_at_once_and_sleeps_again(preset: Preset) -> None:
     assert preset.replicas() == ASLEEP
+    preset.forget_starts()
     answer = preset.send("first")  # no stage gets ready before all three have started
     preset.go("first")
     assert len(answer()) == 1
@@ -123,4 +137,12 @@ def test_a_burst_of_windows_takes_a_second_replica_and_the_last_windows_survive_
     preset.go(*last)
     pids = dict(zip(windows, answer(), strict=True))
     assert len({pids[window] for window in last}) == 2
+    preset.until(lambda: preset.replicas() == ASLEEP, "asleep again")
+
+
+def test_a_borrowed_call_wakes_what_is_borrowed_and_nothing_else(preset: Preset) -> None:
+    preset.wait_for_nobody()
+    assert preset.replicas() == ASLEEP
+    assert httpx.get(f"{preset.url}/other", timeout=WITHIN_S).json() == 7
+    assert preset.replicas() == {**ASLEEP, "Alignment": {"RUNNING": 1}}
     preset.until(lambda: preset.replicas() == ASLEEP, "asleep again")
