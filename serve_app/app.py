@@ -11,39 +11,36 @@ from ray.serve import Application
 
 from serve_app.config import GatewayArgs, PresetArgs
 from serve_app.deployments import Alignment, Diarization, Gateway, Pipeline, Transcription
+from serve_app.draining import longest_work_s, on_hand
 
-INGRESS = {"ray_actor_options": {"num_cpus": 0.1}, "graceful_shutdown_timeout_s": 600}
+INGRESS = {"ray_actor_options": {"num_cpus": 0.1}}
 STAGE = {
     "ray_actor_options": {"num_cpus": 0.2},
-    "graceful_shutdown_timeout_s": 600,
     "max_constructor_retry_count": 3,  # a broken snapshot fails fast and says why
 }
-FILES_AT_ONCE = 32
-"""A pipeline replica holds the upload and the samples (230 MB an hour) of each file under way."""
-BATCHES_ON_HAND = 2
-"""A transcription replica takes on this many batches: one in the model, the rest ready behind it."""
 
 
 def build_preset(args: PresetArgs) -> Application:
     """Build one preset's application: its Pipeline over the stages it owns."""
     store = args.store.resolved()
-    transcription = args.transcription
-    waiting = BATCHES_ON_HAND * transcription.batch_size
-    stages: dict[str, Any] = {
-        "transcription": _stage(Transcription, max_ongoing_requests=waiting).bind(transcription, store)
-    }
+    stages: dict[str, Any] = {"transcription": _deployment(Transcription, args, STAGE).bind(args.transcription, store)}
     if args.alignment and not args.alignment.app:
-        stages["alignment"] = _stage(Alignment, max_ongoing_requests=16).bind(args.alignment, store)
+        stages["alignment"] = _deployment(Alignment, args, STAGE).bind(args.alignment, store)
     if args.diarization and not args.diarization.app:
-        stages["diarization"] = _stage(Diarization, max_ongoing_requests=4).bind(args.diarization, store)
-    ingress = serve.deployment(serve.ingress()(Pipeline), max_ongoing_requests=FILES_AT_ONCE, **INGRESS)
-    return ingress.bind(args, **stages)
+        stages["diarization"] = _deployment(Diarization, args, STAGE).bind(args.diarization, store)
+    return _deployment(Pipeline, args, INGRESS).bind(args, **stages)
 
 
 def build_gateway(args: GatewayArgs) -> Application:
     """Build the gateway at `/` over presets that are applications of the same names."""
-    return serve.deployment(serve.ingress()(Gateway), max_ongoing_requests=200, **INGRESS).bind(args)
+    return _deployment(Gateway, args, INGRESS).bind(args)
 
 
-def _stage(cls: type, **options: Any) -> Any:
-    return serve.deployment(cls, **STAGE, **options)
+def _deployment(cls: type, args: PresetArgs | GatewayArgs, options: dict[str, Any]) -> Any:
+    """Make a deployment that finishes what it took on before it is stopped."""
+    return serve.deployment(
+        serve.ingress()(cls) if options is INGRESS else cls,
+        max_ongoing_requests=on_hand(cls.__name__, args),
+        graceful_shutdown_timeout_s=longest_work_s(cls.__name__, args),
+        **options,
+    )

@@ -101,6 +101,10 @@ class AlignmentArgs(Strict):
     models: dict[str, str] = Field(default_factory=dict, description="language code → name@revision")
     device: Device = "auto"
     threads: int = Field(default=0, ge=0)
+    batch_size: int | None = Field(
+        default=None, ge=1, le=256, description="windows in the model at once; none: 1 on a CPU, 16 on a GPU"
+    )
+    keep_loaded: int = Field(default=3, ge=1, description="languages in memory; the least recently used goes")
 
     @model_validator(mode="after")
     def _own_or_borrowed(self) -> Self:
@@ -162,6 +166,15 @@ class LimitArgs(Strict):
     windows_in_flight: int = Field(default=32, ge=1, description="windows of one request that are under way at once")
 
 
+class GpuArgs(Strict):
+    """The GPUs that the stages' `num_gpus` are shares of: what is checked when a config is read."""
+
+    memory_gb: float | None = Field(
+        default=None, gt=0, description="of one, in 10⁹ bytes; none: RAYSCRIBE_GPU_MEMORY_GB, else what the driver says"
+    )
+    count: int | None = Field(default=None, ge=1, description="how many there are; none: as many as it takes")
+
+
 class PresetArgs(Strict):
     """One preset: its stages with their models and options. A stage left out is not offered."""
 
@@ -171,6 +184,7 @@ class PresetArgs(Strict):
     diarization: DiarizationArgs | None = None
     store: StoreArgs = Field(default_factory=StoreArgs)
     vad: VadArgs = Field(default_factory=VadArgs)
+    gpu: GpuArgs = Field(default_factory=GpuArgs)
     limits: LimitArgs = Field(default_factory=LimitArgs)
 
 

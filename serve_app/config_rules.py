@@ -1,4 +1,4 @@
-"""What Ray's schemas cannot know of a config: how applications, presets, stages, snapshots and GPUs fit together."""
+"""What Ray's schemas cannot know of a config: how applications, presets, stages and snapshots fit together."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from model_store.errors import BadReference
 from model_store.publishing.catalog import Catalog
 from model_store.references import Reference
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, TranscriptionArgs
+from serve_app.draining import longest_work_s
 from serve_app.strict import did_you_mean
 from serve_app.yaml_source import Place, Problem
 
@@ -16,6 +17,9 @@ StageArgs = TranscriptionArgs | AlignmentArgs | DiarizationArgs
 
 STAGES = {"transcription": "Transcription", "alignment": "Alignment", "diarization": "Diarization"}
 """A preset's stages: the key in `args` → the deployment."""
+
+POLICY = "serve_app.autoscaling:wake_together"
+"""The policy that we ship."""
 
 KINDS = {"transcription": "whisper-ct2", "alignment": "wav2vec2-ctc", "diarization": "pyannote-pipeline"}
 """The kind of snapshot, as the catalog says it, that a stage's loader reads."""
@@ -31,6 +35,7 @@ class App:
     deployments: Sequence[Any]
     builder: Builder | None
     args: PresetArgs | GatewayArgs | None
+    policy: Any = None
 
     def stages(self) -> Iterator[tuple[str, StageArgs]]:
         """Return the stages of a preset's args, its own and the borrowed ones."""
@@ -48,9 +53,10 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Apps:
-    """All applications of a config."""
+    """All applications of a config; `gpu_gb` is the memory of their GPUs when the one who checks says it."""
 
     all: Sequence[App]
+    gpu_gb: float | None = None
 
     @property
     def presets(self) -> dict[str, PresetArgs]:
@@ -154,33 +160,6 @@ def offered(apps: Apps, catalog: Catalog | None) -> Iterator[Problem]:
                 yield Problem((*app.place, "args", "presets", index), message)
 
 
-def devices(apps: Apps, catalog: Catalog | None) -> Iterator[Problem]:
-    """GPUs are reserved by the stages that use them, and by no others."""
-    for app in apps.all:
-        if app.args is None:
-            continue
-        stages = {STAGES[stage]: (stage, args) for stage, args in app.stages() if not borrows(args)}
-        for name in deployments_of(app.args):
-            place, deployment = app.deployment(name)
-            gpus = gpu_share(deployment)
-            if name not in stages:
-                if gpus:
-                    yield Problem((*place, "ray_actor_options", "num_gpus"), f"{name} holds no model; leave it out")
-                continue
-            stage, args = stages[name]
-            if args.device == "cuda" and not gpus:
-                message = f"cuda, but no GPU is reserved; give deployments[{name}] ray_actor_options: {{num_gpus: …}}"
-                yield Problem((*app.place, "args", stage, "device"), message)
-            if args.device == "cpu" and gpus:
-                message = f"reserves {gpus:g} GPU for a stage whose args.{stage}.device is cpu; make one fit the other"
-                yield Problem((*place, "ray_actor_options", "num_gpus"), message)
-
-
-def gpu_share(deployment: Any) -> float:
-    """Return the GPUs that one replica of a DeploymentSchema reserves."""
-    return float(getattr(getattr(deployment, "ray_actor_options", None), "num_gpus", None) or 0)
-
-
 def snapshots(apps: Apps, catalog: Catalog | None) -> Iterator[Problem]:
     """A stage's snapshots are of its kind, and for the languages they are used for."""
     for app in apps.all:
@@ -216,4 +195,67 @@ def _wrong_snapshot(reference: str, stage: str, language: str | None, catalog: C
     return None
 
 
-RULES: tuple[Rule, ...] = (names, deployments, borrowed, offered, devices, snapshots)
+def policies(apps: Apps, catalog: Catalog | None) -> Iterator[Problem]:
+    """An application's `autoscaling_policy` has known keys, is found, and has deployments to scale."""
+    from ray.serve.config import AutoscalingPolicy
+
+    for app in apps.all:
+        if not isinstance(app.policy, dict):
+            continue
+        place = (*app.place, "autoscaling_policy")
+        for key in app.policy.keys() - AutoscalingPolicy.model_fields:
+            yield Problem((*place, key), f"unknown key{did_you_mean(key, list(AutoscalingPolicy.model_fields))}")
+        if message := _not_found(str(app.policy.get("policy_function", ""))):
+            yield Problem((*place, "policy_function"), message)
+        if not any(map(_scaled, app.deployments)):
+            yield Problem(place, "scales nothing; give a deployment an autoscaling_config")
+
+
+def _scaled(deployment: Any) -> bool:
+    return deployment is not None and (
+        isinstance(deployment.autoscaling_config, dict) or deployment.num_replicas == "auto"
+    )
+
+
+def _not_found(path: str) -> str | None:
+    """Return why a policy of ours is not found; other people's may be missing where a config is checked."""
+    near = did_you_mean(path, [POLICY])
+    if not path:
+        return f"is missing; name a function, such as {POLICY}"
+    if path != POLICY and (path.startswith("serve_app") or "did you mean" in near):
+        return f"no policy is named '{path}'{near}"
+    return None
+
+
+def drained(apps: Apps, catalog: Catalog | None) -> Iterator[Problem]:
+    """A replica that is told to stop has the time to finish what it took on."""
+    for app in apps.all:
+        for index, deployment in enumerate(app.deployments):
+            if app.args is None or deployment is None or deployment.name not in deployments_of(app.args):
+                continue
+            if problem := _too_little_time(deployment, app.args):
+                key, message = problem
+                yield Problem((*app.place, "deployments", index, key), message)
+
+
+def _too_little_time(deployment: Any, args: PresetArgs | GatewayArgs) -> tuple[str, str] | None:
+    taken_on, given = (_given(deployment, key) for key in ("max_ongoing_requests", "graceful_shutdown_timeout_s"))
+    needed = longest_work_s(deployment.name, args, None if taken_on is None else int(taken_on))
+    key = "graceful_shutdown_timeout_s"
+    if given is None:
+        given, key = longest_work_s(deployment.name, args), "max_ongoing_requests"
+    if given >= needed:
+        return None
+    return key, f"a replica told to stop would be killed after {given:g} s with work that may take {needed:g} s; " + (
+        f"give at least {needed:g}, or leave it out: it ends as soon as its work does"
+        if key == "graceful_shutdown_timeout_s"
+        else f"give graceful_shutdown_timeout_s: {needed:g} too"
+    )
+
+
+def _given(deployment: Any, key: str) -> float | None:
+    value = getattr(deployment, key, None)
+    return value if isinstance(value, int | float) else None
+
+
+RULES: tuple[Rule, ...] = (names, deployments, borrowed, offered, snapshots, policies, drained)

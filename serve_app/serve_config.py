@@ -2,8 +2,10 @@
 
 `python -m serve_app.serve_config configs/*.yaml` prints a line per file, or a line per problem:
 `FILE:LINE: applications[high].deployments[Transcription].num_replica: unknown key; did you mean 'num_replicas'?`
+With `--gpu 24GB` it also prints what every stage needs of such a GPU, and what it has.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +16,14 @@ from typing import Any
 
 import yaml
 
+from model_store import UsageError, parse_size
 from model_store.errors import ModelStoreError
 from model_store.publishing.catalog import Catalog
 from serve_app.config import GatewayArgs, PresetArgs
-from serve_app.config_rules import RULES, App, Apps, gpu_share
+from serve_app.config_rules import RULES, App, Apps, Rule
+from serve_app.gpu_memory import BadGpuMemory
+from serve_app.gpu_rules import GPU_RULES, gpu_share, replicas, shares_of
+from serve_app.gpu_table import table
 from serve_app.schema_check import SchemaCheck
 from serve_app.strict import did_you_mean
 from serve_app.yaml_source import Place, Problem, Source
@@ -48,8 +54,18 @@ class CheckedConfig:
 
     document: dict[str, Any]
     serve: Any
-    presets: dict[str, PresetArgs]
-    gateways: dict[str, GatewayArgs]
+    apps: Apps
+    catalog: Catalog | None
+
+    @property
+    def presets(self) -> dict[str, PresetArgs]:
+        """Return every preset's args, by its name."""
+        return self.apps.presets
+
+    @property
+    def gateways(self) -> dict[str, GatewayArgs]:
+        """Return every gateway's args, by the name of its application."""
+        return {app.name: app.args for app in self.apps.all if isinstance(app.args, GatewayArgs)}
 
     def gpus(self) -> dict[tuple[str, str], tuple[float, float]]:
         """Return the GPUs that (application, deployment) reserves: with its fewest replicas, and with its most."""
@@ -62,18 +78,13 @@ class CheckedConfig:
         return reserved
 
 
-def replicas(deployment: Any) -> tuple[int, int]:
-    """Return the fewest and the most replicas of a DeploymentSchema."""
-    scaling = deployment.autoscaling_config
-    if not isinstance(scaling, dict):
-        fixed = deployment.num_replicas
-        return (1, 100) if fixed == "auto" else (fixed, fixed) if isinstance(fixed, int) else (1, 1)
-    fewest = scaling.get("min_replicas", 1)
-    return fewest, scaling.get("max_replicas", 100 if deployment.num_replicas == "auto" else max(1, fewest))
+def load_serve_config(
+    path: Path, gpu_gb: float | None = None, rules: Sequence[Rule] = (*RULES, *GPU_RULES)
+) -> CheckedConfig:
+    """Read and check a config file, with the catalog beside it; raises ConfigError with every problem.
 
-
-def load_serve_config(path: Path) -> CheckedConfig:
-    """Read and check a config file, with the catalog beside it; raises ConfigError with every problem."""
+    `gpu_gb` is the memory of a GPU, whatever the config says.
+    """
     try:
         text = path.read_text("utf-8")
         beside = path.parent / CATALOG
@@ -82,10 +93,16 @@ def load_serve_config(path: Path) -> CheckedConfig:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except ModelStoreError as error:
         raise ConfigError([str(error)]) from None
-    return check_serve_config(text, str(path), catalog)
+    return check_serve_config(text, str(path), catalog, gpu_gb, rules)
 
 
-def check_serve_config(text: str, name: str, catalog: Catalog | None = None) -> CheckedConfig:
+def check_serve_config(
+    text: str,
+    name: str,
+    catalog: Catalog | None = None,
+    gpu_gb: float | None = None,
+    rules: Sequence[Rule] = (*RULES, *GPU_RULES),
+) -> CheckedConfig:
     """Check a config given as text, such as a RayService's serveConfigV2; `name` stands before every problem."""
     try:
         source = Source.parse(text)
@@ -93,7 +110,10 @@ def check_serve_config(text: str, name: str, catalog: Catalog | None = None) -> 
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError([f"{name}{line}: not YAML: {getattr(error, 'problem', None) or error}"]) from None
-    checked, problems = _check(source, catalog)
+    try:
+        checked, problems = _check(source, catalog, gpu_gb, rules)
+    except BadGpuMemory as error:
+        raise ConfigError([f"{name}: {error}"]) from None
     if checked is None or problems:
         ordered = sorted(problems, key=lambda problem: source.line(problem.place))
         raise ConfigError([_write(name, source, problem) for problem in ordered])
@@ -105,7 +125,9 @@ def _write(name: str, source: Source, problem: Problem) -> str:
     return f"{name}:{source.line(problem.place)}: {place}{': ' if place else ''}{problem.message}"
 
 
-def _check(source: Source, catalog: Catalog | None) -> tuple[CheckedConfig | None, list[Problem]]:
+def _check(
+    source: Source, catalog: Catalog | None, gpu_gb: float | None, rules: Sequence[Rule]
+) -> tuple[CheckedConfig | None, list[Problem]]:
     from ray.serve.schema import ServeDeploySchema
 
     check = SchemaCheck(list(source.problems))
@@ -114,12 +136,11 @@ def _check(source: Source, catalog: Catalog | None) -> tuple[CheckedConfig | Non
         return None, check.problems
     serve = check.validate(ServeDeploySchema, known, ())
     items = known.get("applications") or []
-    apps = Apps([_app(check, item, ("applications", index)) for index, item in enumerate(items)])
-    check.problems.extend(chain.from_iterable(rule(apps, catalog) for rule in RULES))
+    apps = Apps([_app(check, item, ("applications", index)) for index, item in enumerate(items)], gpu_gb)
+    check.problems.extend(chain.from_iterable(rule(apps, catalog) for rule in rules))
     if serve is None or check.problems:
         return None, check.problems
-    gateways = {app.name: app.args for app in apps.all if isinstance(app.args, GatewayArgs)}
-    return CheckedConfig(source.value, serve, apps.presets, gateways), []
+    return CheckedConfig(source.value, serve, apps, catalog), []
 
 
 def _app(check: SchemaCheck, item: dict[str, Any], place: Place) -> App:
@@ -134,7 +155,8 @@ def _app(check: SchemaCheck, item: dict[str, Any], place: Place) -> App:
     if dotted not in BUILDERS:
         _report_misspelt(check, builder, place)
         return make(None, None)
-    return make(BUILDERS[dotted], _args(check, BUILDERS[dotted], item.get("args", {}), (*place, "args")))
+    args = _args(check, BUILDERS[dotted], item.get("args", {}), (*place, "args"))
+    return make(BUILDERS[dotted], args, item.get("autoscaling_policy"))
 
 
 def _report_misspelt(check: SchemaCheck, builder: str, place: Place) -> None:
@@ -152,30 +174,48 @@ def _args(
     return own.validate(model, known, place) if own.sound else None
 
 
-def main(paths: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Check files and print what is found; returns the exit status: 0, or 1 if there is a problem."""
-    if not paths:
-        print("usage: python -m serve_app.serve_config FILE…", file=sys.stderr)
-        return 2
-    return max([_report(Path(path)) for path in paths])
+    parser = argparse.ArgumentParser(prog="python -m serve_app.serve_config", description="Check Serve configs.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--gpu", type=_size_gb, metavar="24GB", help="the memory of one GPU: print what fits into it")
+    asked = parser.parse_args(arguments)
+    return max([_report(path, asked.gpu) for path in asked.files])
 
 
-def _report(path: Path) -> int:
+def _size_gb(text: str) -> float:
     try:
-        print(f"{path}: ok ({_summary(path)})")
+        return parse_size(text) / 1e9
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _report(path: Path, gpu_gb: float | None) -> int:
+    try:
+        if gpu_gb and path.name != CATALOG:
+            print(_table(path, gpu_gb), end="")
+        print(f"{path}: ok ({_summary(path, gpu_gb)})")
     except (ConfigError, ModelStoreError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _summary(path: Path) -> str:
+def _table(path: Path, gpu_gb: float) -> str:
+    """Return what stages need and have, also where they do not fit."""
+    config = load_serve_config(path, gpu_gb, RULES)
+    return table(shares_of(config.apps), config.catalog)
+
+
+def _summary(path: Path, gpu_gb: float | None) -> str:
     if path.name == CATALOG:
         return f"{len(Catalog.load(path).entries)} models"
-    config = load_serve_config(path)
-    awake, most = (sum(column) for column in zip((0, 0), *config.gpus().values(), strict=True))
-    gpus = f"; GPUs: {awake:g} awake, {most:g} at most" if most else ""
-    return f"{len(config.document['applications'])} applications, presets {', '.join(config.presets)}{gpus}"
+    config = load_serve_config(path, gpu_gb)
+    fewest, most = (sum(column) for column in zip((0, 0), *config.gpus().values(), strict=True))
+    unchecked = [share for share in shares_of(config.apps) if not share.device_gb]
+    gpus = f"; GPUs: {fewest:g} awake, {most:g} at most" if most else ""
+    note = "; their memory is not checked: give args.gpu.memory_gb, or --gpu 24GB" if unchecked else ""
+    return f"{len(config.document['applications'])} applications, presets {', '.join(config.presets)}{gpus}{note}"
 
 
 if __name__ == "__main__":

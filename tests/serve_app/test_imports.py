@@ -24,6 +24,11 @@ def test_the_plain_modules_import_neither_ray_nor_any_model() -> None:
     assert imported_by(f"import {', '.join(modules)}") == set()
 
 
+def test_what_checks_and_scales_imports_no_model() -> None:
+    modules = ", ".join(f"serve_app.{name}" for name in ("autoscaling", "draining", "gpu_memory", "memory_need"))
+    assert imported_by(f"import {modules}") == set()
+
+
 def test_decoding_and_speech_detection_need_no_torch() -> None:
     code = (
         "from serve_app.config import VadArgs; from serve_app.models import audio, vad\n"

@@ -1,0 +1,131 @@
+"""What stages need of a GPU, against the figures it is derived from, and what is said when a share is too small."""
+
+import pytest
+
+from model_store.publishing.catalog import Catalog
+from serve_app.config import AlignmentArgs, DiarizationArgs, TranscriptionArgs
+from serve_app.memory_need import Need, need_of, what_fits
+
+MODELS = """\
+models:
+  large: {kind: whisper-ct2, source: "directory:a", licence: MIT, compute_type: float16, memory_mb: 3088}
+  small: {kind: whisper-ct2, source: "directory:a", licence: MIT, compute_type: float16, memory_mb: 484}
+  unweighed: {kind: whisper-ct2, source: "directory:a", licence: MIT, compute_type: float16}
+  base-en: {kind: wav2vec2-ctc, source: "directory:a", licence: MIT, compute_type: float32, memory_mb: 378}
+  large-de: {kind: wav2vec2-ctc, source: "directory:a", licence: MIT, compute_type: float32, memory_mb: 1262}
+  voices: {kind: pyannote-pipeline, source: "directory:a", licence: MIT, compute_type: float32, memory_mb: 34}
+"""
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    path = tmp_path_factory.mktemp("configs") / "models.yaml"
+    path.write_text(MODELS)
+    return Catalog.load(path)
+
+
+def whisper(model: str = "large", **options: object) -> TranscriptionArgs:
+    return TranscriptionArgs.model_validate({"model": model, "compute_type": "float16", "batch_size": 8, **options})
+
+
+def gb(args: TranscriptionArgs | AlignmentArgs | DiarizationArgs, catalog: Catalog) -> float:
+    need = need_of(args, catalog)
+    assert need is not None
+    return need.total
+
+
+@pytest.mark.parametrize(("batch", "measured_gb"), [(1, 4.5), (8, 6.1)])
+def test_large_whisper_needs_what_was_measured_of_it(catalog: Catalog, batch: int, measured_gb: float) -> None:
+    assert gb(whisper(batch_size=batch), catalog) == pytest.approx(measured_gb, abs=0.1)
+
+
+def test_weights_follow_the_compute_type(catalog: Catalog) -> None:
+    weights = {
+        kind: need.weights
+        for kind in ("default", "int8_float16", "float16", "float32")
+        if (need := need_of(whisper(compute_type=kind), catalog))
+    }
+    assert weights == pytest.approx({"default": 3.088, "int8_float16": 1.544, "float16": 3.088, "float32": 6.176})
+
+
+def test_activations_are_wider_in_float32_though_weights_are_narrower(catalog: Catalog) -> None:
+    narrow, wide = (need_of(whisper(compute_type=kind), catalog) for kind in ("int8_float16", "int8"))
+    assert narrow
+    assert wide
+    assert (wide.weights, wide.window) == pytest.approx((narrow.weights, 2 * narrow.window))
+
+
+def test_a_small_model_is_scaled_by_layers_and_width(catalog: Catalog) -> None:
+    need = need_of(whisper("small"), catalog)
+    assert need
+    assert need.window == pytest.approx(0.22 * (12 * 768) / (32 * 1280))
+
+
+def test_wider_beams_take_more_and_narrower_ones_are_not_trusted(catalog: Catalog) -> None:
+    assert gb(whisper(beam_size=10), catalog) - gb(whisper(), catalog) == pytest.approx(8 * 0.22)
+    assert gb(whisper(beam_size=1), catalog) == gb(whisper(), catalog)
+
+
+def test_an_aligner_holds_the_largest_of_its_languages(catalog: Catalog) -> None:
+    aligner = AlignmentArgs(models={"en": "base-en", "de": "large-de@latest"}, batch_size=1)
+    assert gb(aligner, catalog) == pytest.approx(0.5 + 0.378 + 1.262 + 0.5 + 0.7)
+    one_by_one = aligner.model_copy(update={"keep_loaded": 1})
+    assert gb(one_by_one, catalog) == pytest.approx(0.5 + 1.262 + 0.5 + 0.7)
+
+
+def test_an_aligner_without_a_batch_size_takes_many_windows(catalog: Catalog) -> None:
+    assert gb(AlignmentArgs(models={"en": "base-en"}), catalog) == pytest.approx(0.5 + 0.378 + 0.5 + 16 * 0.5)
+
+
+def test_a_diarizer_is_bounded_by_its_batch(catalog: Catalog) -> None:
+    assert gb(DiarizationArgs(model="voices", batch_size=32), catalog) == pytest.approx(13.0 + 0.5, abs=0.2)
+    assert gb(DiarizationArgs(model="voices", batch_size=1), catalog) < 1
+
+
+@pytest.mark.parametrize(
+    "args", [whisper("unweighed"), whisper("nobody-knows"), DiarizationArgs(app="high"), AlignmentArgs(app="high")]
+)
+def test_nothing_is_said_of_what_nobody_knows(
+    catalog: Catalog, args: TranscriptionArgs | AlignmentArgs | DiarizationArgs
+) -> None:
+    assert need_of(args, catalog) is None
+    assert what_fits(args, catalog, 0.01, 24) is None
+
+
+def test_the_smallest_share_holds_it_and_a_hundredth_less_does_not(catalog: Catalog) -> None:
+    need = need_of(whisper(), catalog)
+    assert need
+    share = need.smallest_share(24)
+    assert share
+    assert (share - 0.01) * 24 < need.total <= share * 24
+    assert need.smallest_share(6) is None
+
+
+def test_the_largest_batch_fits_and_one_more_does_not() -> None:
+    need = Need(weights=1.0, work=0.5, window=0.25, batch=16)
+    assert (need.largest_batch(4.0), need.largest_batch(3.99)) == (8, 7)
+    assert need.largest_batch(2.0) == 0
+    assert need.largest_batch(100.0) == 16
+
+
+def test_what_fits_is_told_with_ways_that_do(catalog: Catalog) -> None:
+    args = whisper(batch_size=16)
+    assert what_fits(args, catalog, 0.33, 24) is None
+    assert what_fits(args, catalog, 0.27, 24) == (
+        "needs 7.8 GB (weights 3.1, CUDA 0.5, work 0.7, 16 × 0.22 at work), but 0.27 of a GPU of 24 GB is 6.5; "
+        "what fits: num_gpus: 0.33 or batch_size: 9 or compute_type: int8_float16"
+    )
+    for mended, share in (
+        (args, 0.33),
+        (whisper(batch_size=9), 0.27),
+        (whisper(batch_size=16, compute_type="int8_float16"), 0.27),
+    ):
+        assert what_fits(mended, catalog, share, 24) is None
+
+
+def test_more_than_one_gpu_is_no_more_memory_than_one(catalog: Catalog) -> None:
+    assert "2 of a GPU of 6 GB is 6.0" in str(what_fits(whisper(batch_size=16), catalog, 2, 6))
+
+
+def test_a_model_that_no_share_holds_needs_another_gpu_or_model(catalog: Catalog) -> None:
+    assert str(what_fits(whisper(), catalog, 1, 1)).endswith("what fits: a smaller model, or a larger GPU")
