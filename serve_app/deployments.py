@@ -1,22 +1,30 @@
 """The Serve deployments as plain classes: thin wrappers that load a model and pass work on; `app.py` decorates them."""
 
-import asyncio
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar, cast
 
+from serve_app.aligners import Aligners
+from serve_app.alignment import AlignOptions, Placing
 from serve_app.api import create_api
 from serve_app.batching import Batcher
+from serve_app.blocks import Block
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, StoreArgs, TranscriptionArgs
 from serve_app.handles import RayPresets, RayStages
+from serve_app.listening import Listener
 from serve_app.loading import load, threads_for
 from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.pipeline import PresetPipeline
+from serve_app.quality import decode_until_good
 from serve_app.stages import Audio, WindowText
-from serve_app.transcript import Segment, SpeakerTurn, Transcript
+from serve_app.transcript import Segment, Transcript
+from serve_app.voices import Speakers, Voices
 from serve_app.windows import Window
+
+T = TypeVar("T")
+LANES = 2
+"""Batches in a model at once: the second one is for requests that are not being served by the first."""
 
 
 def load_transcriber(args: TranscriptionArgs, store: StoreArgs) -> Any:
@@ -61,7 +69,7 @@ def load_diarizer(args: DiarizationArgs, store: StoreArgs) -> Any:
 
 
 class Transcription:
-    """Decodes windows of all requests, batched by equal options."""
+    """Decodes windows of all requests, batched by equal options; what fails the quality gate is decoded again."""
 
     def __init__(
         self,
@@ -70,23 +78,37 @@ class Transcription:
         load_model: Callable[[TranscriptionArgs, StoreArgs], Any] = load_transcriber,
     ) -> None:
         self._model = load_model(args, store)
-        self._batcher: Batcher[Audio, WindowText] = Batcher(self._decode, args.batch_size)
+        self._batcher: Batcher[Audio, WindowText] = Batcher(self._decode, self._model.batch_size, LANES)
+        self._detecting: Batcher[Audio, dict[str, float]] = Batcher(self._detect, self._model.batch_size)
 
-    def _decode(self, options: Hashable, clips: Sequence[Audio]) -> list[WindowText]:
-        texts: list[WindowText] = self._model.transcribe(clips, options)
+    def _decode(self, key: Hashable, clips: Sequence[Audio]) -> list[WindowText]:
+        options, temperature = cast(tuple[DecodeOptions, float], key)
+        texts: list[WindowText] = self._model.transcribe(clips, options, temperature)
         return texts
+
+    def _detect(self, key: Hashable, clips: Sequence[Audio]) -> list[dict[str, float]]:
+        heard: list[dict[str, float]] = self._model.detect(clips)
+        return heard
 
     async def wake(self) -> None:
         """Answer once the model is loaded."""
 
-    async def transcribe(self, audio: Audio, window: Window, options: DecodeOptions) -> WindowText:
-        """Decode one window of a file whose audio lies in the object store."""
-        timed = await self._batcher.submit(options, audio[window.start : window.stop])
-        return replace(timed.result, queue_s=timed.queue_s, model_s=timed.model_s)
+    async def detect(self, samples: Audio, owner: str) -> dict[str, float]:
+        """Tell the probability of each language in one window."""
+        return (await self._detecting.submit(None, samples, owner)).result
+
+    async def transcribe(self, samples: Audio, options: DecodeOptions, owner: str) -> WindowText:
+        """Decode one window whose samples lie in the object store."""
+
+        async def decode(temperature: float) -> WindowText:
+            timed = await self._batcher.submit((options, temperature), samples, owner)
+            return replace(timed.result, queue_s=timed.queue_s, model_s=timed.model_s)
+
+        return await decode_until_good(decode, options)
 
 
 class Alignment:
-    """Places words in time; the first language's model is loaded on init, the others when they are first asked for."""
+    """Places words in time, windows of equal language in batches; languages are loaded when they are asked for."""
 
     def __init__(
         self,
@@ -94,30 +116,32 @@ class Alignment:
         store: StoreArgs,
         load_model: Callable[[AlignmentArgs, StoreArgs, str], Any] = load_aligner,
     ) -> None:
-        self._thread = ThreadPoolExecutor(1)
-        self._args, self._store, self._load_model = args, store, load_model
+        self._args = args
         first = next(iter(args.models))
-        self._aligners = {first: load_model(args, store, first)}
+        self._aligners = Aligners(lambda language: load_model(args, store, language), first, args.keep_loaded)
+        self._batcher: Batcher[Placing, list[Segment]] = Batcher(self._align, args.batch_size, LANES)
 
     async def wake(self) -> None:
         """Answer once the first model is loaded."""
 
-    async def align(self, audio: Audio, window: Window, text: WindowText) -> list[Segment] | None:
+    async def align(
+        self, samples: Audio, window: Window, text: WindowText, options: AlignOptions, owner: str
+    ) -> list[Segment] | None:
         """Place one window's words; None when no snapshot is configured for the language."""
         if text.language not in self._args.models:
             return None
-        clip = audio[window.start : window.stop]
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._align, clip, window, text)
+        key = (text.language, options)
+        return (await self._batcher.submit(key, Placing(samples, window, text), owner)).result
 
-    def _align(self, clip: Audio, window: Window, text: WindowText) -> list[Segment]:
-        if text.language not in self._aligners:
-            self._aligners[text.language] = self._load_model(self._args, self._store, text.language)
-        segments: list[Segment] = self._aligners[text.language].align(clip, window, text)
-        return segments
+    def _align(self, key: Hashable, batch: Sequence[Placing]) -> list[list[Segment]]:
+        language, options = cast(tuple[str, AlignOptions], key)
+        with self._aligners.using(language) as aligner:
+            placed: list[list[Segment]] = aligner.align(batch, options)
+        return placed
 
 
 class Diarization:
-    """Finds speaker turns in whole files, one file at a time."""
+    """Hears who talks, block by block, and tells at last who speaks when in a whole file."""
 
     def __init__(
         self,
@@ -125,16 +149,27 @@ class Diarization:
         store: StoreArgs,
         load_model: Callable[[DiarizationArgs, StoreArgs], Any] = load_diarizer,
     ) -> None:
-        self._thread = ThreadPoolExecutor(1)
         self._model = load_model(args, store)
+        self._batcher: Batcher[Callable[[], Any], Any] = Batcher(lambda key, work: [each() for each in work], 1, LANES)
 
     async def wake(self) -> None:
         """Answer once the model is loaded."""
 
-    async def diarize(self, audio: Audio, options: SpeakerOptions) -> list[SpeakerTurn]:
-        """Find who speaks when."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._model.diarize, audio, options)
+    async def hear(self, samples: Audio, block: Block, owner: str) -> Voices:
+        """Find who is heard in one block."""
+        return await self._do(lambda: self._model.hear(block, samples), owner)
+
+    async def embed(self, samples: Audio, owner: str) -> tuple[float, ...]:
+        """Return the voice of the one person who talks in a reference clip."""
+        return await self._do(lambda: tuple(self._model.embed(samples).tolist()), owner)
+
+    async def speakers(self, voices: Sequence[Voices], options: SpeakerOptions, owner: str) -> Speakers:
+        """Tell who speaks when in the whole file."""
+        return await self._do(lambda: self._model.turns(voices, options), owner)
+
+    async def _do(self, work: Callable[[], T], owner: str) -> T:
+        result: T = (await self._batcher.submit(None, work, owner)).result
+        return result
 
 
 class Pipeline:
@@ -144,17 +179,17 @@ class Pipeline:
     """
 
     def __init__(self, args: PresetArgs, **own_stages: Any) -> None:
-        from serve_app.models.audio import decode
-        from serve_app.models.vad import SpeechWindows
+        from serve_app.models.audio import pieces
+        from serve_app.models.vad import SpeechFinder
 
         self._args = args
         self._stages = RayStages(args, own_stages)
-        self._pipeline = PresetPipeline(
-            self._stages,
-            lambda upload: decode(upload, args.limits.max_duration_s),
-            SpeechWindows(args.vad),
-            args.limits.windows_in_flight,
+        finder = SpeechFinder(args.vad)
+        listener = Listener(
+            lambda upload, options: pieces(upload, args.limits.max_duration_s, options.clips),
+            lambda options: finder.stream(options.vad.over(args.vad)),
         )
+        self._pipeline = PresetPipeline(self._stages, listener.listen, args.limits.windows_in_flight)
         self._stages.wake()
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -44,7 +44,7 @@ class Slots:
     GROWTH = 8
 
     def __init__(self, first: int) -> None:
-        self._first = self._limit = first
+        self.first = self._limit = first
         self._taken = 0
         self._free = asyncio.Event()
 
@@ -58,7 +58,7 @@ class Slots:
     def give_back(self, *, hungry: bool = False) -> None:
         """Free a slot; a hungry stage gets one more, a sated one no more than it began with."""
         self._taken -= 1
-        self._limit = min(self._limit + 1, self.GROWTH * self._first) if hungry else max(self._limit - 1, self._first)
+        self._limit = min(self._limit + 1, self.GROWTH * self.first) if hungry else max(self._limit - 1, self.first)
         self._free.set()
 
 

@@ -13,6 +13,8 @@ from ray import serve
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
+from serve_app.alignment import AlignOptions
+from serve_app.blocks import Block
 from serve_app.config import PresetArgs
 from serve_app.errors import PresetUnavailable, RayscribeError, ReplicaLost, StageFailed, UnknownPreset
 from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
@@ -20,7 +22,8 @@ from serve_app.presets import PresetStatus
 from serve_app.retry import again
 from serve_app.stages import Audio, WindowText
 from serve_app.strict import did_you_mean
-from serve_app.transcript import Segment, SpeakerTurn, Transcript
+from serve_app.transcript import Segment, Transcript
+from serve_app.voices import Speakers, Voices
 from serve_app.windows import Window
 
 HOSTED_MODELS = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
@@ -62,27 +65,38 @@ class RayStages:
         for stage in filter(None, (self._transcription, self._alignment, self._diarization)):
             stage.wake.remote()
 
-    def share(self, audio: Audio) -> object:
-        """Put the audio into the object store once; stages read it there without a copy."""
-        return ray.put(audio)
+    def share(self, samples: Audio) -> object:
+        """Put samples into the object store once; stages read them there without a copy."""
+        return ray.put(samples)
 
-    async def transcribe(self, shared: object, window: Window, options: DecodeOptions) -> WindowText:
+    async def detect(self, shared: object, owner: str) -> dict[str, float]:
+        """Tell the probability of each language in one window."""
+        return await self._ask("transcription", self._transcription.detect.remote(shared, owner))
+
+    async def transcribe(self, shared: object, options: DecodeOptions, owner: str) -> WindowText:
         """Decode one window."""
-        response = self._transcription.transcribe.remote(shared, window, options)
-        text: WindowText = await answer(response, f"transcription of preset '{self._preset}'")
-        return text
+        return await self._ask("transcription", self._transcription.transcribe.remote(shared, options, owner))
 
-    async def align(self, shared: object, window: Window, text: WindowText) -> Sequence[Segment] | None:
+    async def align(
+        self, shared: object, window: Window, text: WindowText, options: AlignOptions, owner: str
+    ) -> Sequence[Segment] | None:
         """Place a window's words in time."""
-        response = self._alignment.align.remote(shared, window, text)
-        segments: Sequence[Segment] | None = await answer(response, f"alignment of preset '{self._preset}'")
-        return segments
+        return await self._ask("alignment", self._alignment.align.remote(shared, window, text, options, owner))
 
-    async def diarize(self, shared: object, options: SpeakerOptions) -> Sequence[SpeakerTurn]:
-        """Find who speaks when."""
-        response = self._diarization.diarize.remote(shared, options)
-        turns: Sequence[SpeakerTurn] = await answer(response, f"diarization of preset '{self._preset}'")
-        return turns
+    async def embed(self, shared: object, owner: str) -> tuple[float, ...]:
+        """Return the voice in a reference clip."""
+        return await self._ask("diarization", self._diarization.embed.remote(shared, owner))
+
+    async def hear(self, shared: object, block: Block, owner: str) -> Voices:
+        """Find who is heard in one block."""
+        return await self._ask("diarization", self._diarization.hear.remote(shared, block, owner))
+
+    async def speakers(self, voices: Sequence[Voices], options: SpeakerOptions, owner: str) -> Speakers:
+        """Tell who speaks when."""
+        return await self._ask("diarization", self._diarization.speakers.remote(voices, options, owner))
+
+    async def _ask(self, stage: str, response: Awaitable[Any]) -> Any:
+        return await answer(response, f"{stage} of preset '{self._preset}'")
 
 
 def _borrowed(deployment: str, args: Any) -> Any:

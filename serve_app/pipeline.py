@@ -1,164 +1,121 @@
-"""The preset DAG as plain asyncio: decode, windows, transcription → alignment beside diarization, merge."""
+"""The preset DAG as plain asyncio: listening → transcription → alignment, diarization beside them, then the merge."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+import uuid
+from collections.abc import Callable, Generator, Sequence
+from contextlib import aclosing
 
-from serve_app import speakers
 from serve_app.errors import UnsupportedOption
+from serve_app.flow import Clock, Slots, in_thread
+from serve_app.listening import Heard, HeardBlock, HeardEnd, HeardWindow, Upload
 from serve_app.options import RequestOptions
 from serve_app.retry import again
-from serve_app.stages import Audio, Stages, WindowText
-from serve_app.transcript import Segment, SpeakerTurn, Transcript
-from serve_app.windows import SAMPLE_RATE, Window
+from serve_app.speakers import assign
+from serve_app.stages import Stages
+from serve_app.transcript import Segment, Transcript
+from serve_app.voices import Speakers, Voices
+from serve_app.window_work import WindowWork
+from serve_app.windows import SAMPLE_RATE
 
-NO_ALIGNMENT = "this preset has no alignment: times are those of segments, not of words"
-NO_ALIGNER = "no aligner for language '{}': times are those of segments, not of words"
+Listen = Callable[[Upload, RequestOptions, Clock], Generator[Heard]]
+Told = Callable[[Sequence[Segment]], None]
 
 
-class Clock:
-    """Seconds per part of the work: the wall time from a part's first start to its last end."""
-
-    def __init__(self) -> None:
-        self._origin = time.perf_counter()
-        self._spans: dict[str, tuple[float, float]] = {}
-        self._sums: dict[str, float] = {}
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Measure one stretch of a part; several may run at once."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            first, _ = self._spans.get(name, (start, start))
-            self._spans[name] = (first, time.perf_counter())
-
-    def add(self, name: str, seconds: float) -> None:
-        """Add to a part that is counted as a sum, not as wall time."""
-        self._sums[name] = self._sums.get(name, 0.0) + seconds
-
-    def seconds(self) -> dict[str, float]:
-        """Return every part, and `total` since the clock was made."""
-        walls = {name: end - start for name, (start, end) in self._spans.items()}
-        return {**walls, **self._sums, "total": time.perf_counter() - self._origin}
+def _nobody(segments: Sequence[Segment]) -> None:
+    """The default for `told`."""
 
 
 class PresetPipeline:
-    """One preset's DAG over its stages; `decode` and `find_windows` are blocking and run in threads."""
+    """One preset's DAG over its stages; `listen` blocks and runs in a thread.
+
+    `windows_in_flight` is how many windows of one request are under way to begin with (see `Slots`),
+    `blocks_in_flight` how many blocks: together they bound what a long file takes of the object store.
+    """
 
     def __init__(
-        self,
-        stages: Stages,
-        decode: Callable[[bytes], Audio],
-        find_windows: Callable[[Audio], Sequence[Window]],
-        windows_in_flight: int = 32,
+        self, stages: Stages, listen: Listen, windows_in_flight: int = 64, blocks_in_flight: int = 4
     ) -> None:
         self._stages = stages
-        self._decode = decode
-        self._find_windows = find_windows
-        self._in_flight = windows_in_flight
+        self._listen = listen
+        self._windows, self._blocks = windows_in_flight, blocks_in_flight
 
-    async def run(self, upload: bytes, options: RequestOptions) -> Transcript:
-        """Transcribe one file; raises a `RayscribeError`, and leaves no work behind when cancelled."""
+    async def run(self, upload: Upload, options: RequestOptions, told: Told = _nobody) -> Transcript:
+        """Transcribe one file; raises a `RayscribeError`, and leaves no work behind when cancelled.
+
+        `told` is called with finished segments in the order of time while later ones are being heard; they have no
+        speakers yet.
+        """
         if options.diarize and not self._stages.has_diarization:
             raise UnsupportedOption("this preset does not tell speakers apart; use one with diarization", "model")
-        clock = Clock()
-        with clock.part("decode"):
-            audio = await asyncio.to_thread(self._decode, upload)
-        shared = self._stages.share(audio)
+        request = _Request(self._stages, options, Slots(self._windows), Slots(self._blocks), told)
         try:
-            async with asyncio.TaskGroup() as group:
-                turns = group.create_task(self._turns(shared, options, clock))
-                segments, language, warnings = await self._segments(audio, shared, options, clock)
-                if not segments:
-                    turns.cancel()
+            return await request.run(self._listen(upload, options, request.clock))
         except ExceptionGroup as errors:
             raise first_cause(errors) from errors
-        with clock.part("merge"):
-            named = () if turns.cancelled() else speakers.letters(turns.result())
-            segments = list(speakers.assign(segments, named)) if named else segments
-        duration = len(audio) / SAMPLE_RATE
-        return Transcript(language, duration, tuple(segments), named, tuple(warnings), clock.seconds())
-
-    async def _turns(self, shared: object, options: RequestOptions, clock: Clock) -> Sequence[SpeakerTurn]:
-        if not options.diarize:
-            return ()
-        with clock.part("diarization"):
-            return await again(lambda: self._stages.diarize(shared, options.speakers))
-
-    async def _segments(
-        self, audio: Audio, shared: object, options: RequestOptions, clock: Clock
-    ) -> tuple[list[Segment], str, list[str]]:
-        with clock.part("vad"):
-            windows = await asyncio.to_thread(self._find_windows, audio)
-        if not windows:
-            return [], options.decode.language or "en", []
-        work = _Windows(self._stages, shared, options, clock, self._in_flight)
-        return await work.run(windows)
 
 
-class _Windows:
-    """The windows of one request on their way through transcription and alignment."""
+class _Request:
+    """One file on its way through the DAG."""
 
-    def __init__(self, stages: Stages, shared: object, options: RequestOptions, clock: Clock, in_flight: int) -> None:
-        self._stages = stages
-        self._shared = shared
-        self._decode = options.decode
-        wanted = options.align and options.decode.task == "transcribe"
-        self._align = wanted and stages.has_alignment
-        self._clock = clock
-        self._turnstile = asyncio.Semaphore(in_flight)
-        self._warnings = {NO_ALIGNMENT: None} if wanted and not stages.has_alignment else {}
+    def __init__(self, stages: Stages, options: RequestOptions, windows: Slots, blocks: Slots, told: Told) -> None:
+        self.clock = Clock()
+        self._stages, self._options, self._told = stages, options, told
+        self._owner = uuid.uuid4().hex
+        self._work = WindowWork(stages, options, self._owner, self.clock, windows)
+        self._blocks = blocks
+        self._hearing: list[asyncio.Task[Voices]] = []
+        self._samples = 0
 
-    async def run(self, windows: Sequence[Window]) -> tuple[list[Segment], str, list[str]]:
-        """Return all segments in the order of time, the language, and what was left undone."""
-        language = await self._settle_language(windows)
+    async def run(self, heard: Generator[Heard]) -> Transcript:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._one(window)) for window in windows]
-        segments = [segment for task in tasks for segment in task.result()]
-        return segments, language, list(self._warnings)
+            stitching = group.create_task(self._work.stitched(self._told))
+            await self._dispatch(group, heard)
+            segments = await stitching
+            if not segments:
+                for task in self._hearing:
+                    task.cancel()
+                self._hearing = []
+            speakers = await self._speakers()
+        with self.clock.part("merge"):
+            segments = assign(segments, speakers.turns, speakers.exclusive) if speakers.turns else segments
+        return Transcript(
+            language=self._work.language,
+            duration=self._samples / SAMPLE_RATE,
+            segments=tuple(segments),
+            turns=speakers.turns,
+            warnings=self._work.warnings(),
+            timings=self.clock.seconds(),
+            voices=speakers.embeddings if self._options.speakers.embeddings else {},
+        )
 
-    async def _settle_language(self, windows: Sequence[Window]) -> str:
-        """Find the language by the longest window, unless the client gave it, and decode all windows in it."""
-        if self._decode.language is None:
-            longest = max(windows[:8], key=lambda window: window.stop - window.start)
-            heard = await self._transcribe(longest)
-            self._decode = replace(self._decode, language=heard.language)
-            self._known = {longest: heard}
-        else:
-            self._known = {}
-        assert self._decode.language is not None
-        return self._decode.language
+    async def _dispatch(self, group: asyncio.TaskGroup, heard: Generator[Heard]) -> None:
+        """Send on what is heard; waits while too much of it is under way, and so does the listening."""
+        async with aclosing(in_thread(heard)) as items:
+            async for item in items:
+                match item:
+                    case HeardWindow():
+                        await self._work.send(group, item)
+                    case HeardBlock():
+                        await self._blocks.take()
+                        self._hearing.append(group.create_task(self._hear(item)))
+                    case HeardEnd(samples):
+                        self._samples = samples
+        self._work.end(group)
 
-    async def _one(self, window: Window) -> Sequence[Segment]:
-        async with self._turnstile:
-            text = self._known.get(window) or await self._transcribe(window)
-            if not text.text.strip():
-                return ()
-            return await self._aligned(window, text) if self._align else (plain_segment(window, text),)
+    async def _hear(self, heard: HeardBlock) -> Voices:
+        try:
+            shared = self._stages.share(heard.samples)
+            with self.clock.part("diarization"):
+                return await again(lambda: self._stages.hear(shared, heard.block, self._owner))
+        finally:
+            self._blocks.give_back()
 
-    async def _transcribe(self, window: Window) -> WindowText:
-        with self._clock.part("transcription"):
-            text = await again(lambda: self._stages.transcribe(self._shared, window, self._decode))
-        self._clock.add("queue", text.queue_s)
-        self._clock.add("model", text.model_s)
-        return text
-
-    async def _aligned(self, window: Window, text: WindowText) -> Sequence[Segment]:
-        with self._clock.part("alignment"):
-            segments = await again(lambda: self._stages.align(self._shared, window, text))
-        if segments is None:
-            self._warnings[NO_ALIGNER.format(text.language)] = None
-            return (plain_segment(window, text),)
-        return segments
-
-
-def plain_segment(window: Window, text: WindowText) -> Segment:
-    """Return the whole window as one segment, without words."""
-    return text.segment(window, window.start_s, window.stop_s, text.text.strip(), text.tokens)
+    async def _speakers(self) -> Speakers:
+        if not self._hearing:
+            return Speakers()
+        voices = [await task for task in self._hearing]
+        with self.clock.part("diarization"):
+            return await again(lambda: self._stages.speakers(voices, self._options.speakers, self._owner))
 
 
 def first_cause(error: Exception) -> Exception:

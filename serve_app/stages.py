@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.options import DecodeOptions, SpeakerOptions
-from serve_app.transcript import Segment, SpeakerTurn, Word
+from serve_app.transcript import Segment, Word
 from serve_app.windows import SAMPLE_RATE, Window
+
+if TYPE_CHECKING:
+    from serve_app.alignment import AlignOptions
+    from serve_app.blocks import Block
+    from serve_app.voices import Speakers, Voices
 
 Audio = NDArray[np.float32]
 """Mono samples at 16 kHz in -1…1, shape (samples,); read-only where it comes from the object store."""
@@ -53,19 +58,33 @@ class WindowText:
 
 
 class Stages(Protocol):
-    """The stages of one preset. `Shared` audio is whatever `share` returned: an array, or a reference to one."""
+    """The stages of one preset. `shared` audio is whatever `share` returned: an array, or a reference to one.
+
+    `owner` tells requests apart: a stage lets them take turns.
+    """
 
     has_alignment: bool
     has_diarization: bool
 
-    def share(self, audio: Audio) -> object:
-        """Put the audio where every stage can read it."""
+    def share(self, samples: Audio) -> object:
+        """Put the samples of a window or a block where every stage can read them."""
 
-    async def transcribe(self, shared: object, window: Window, options: DecodeOptions) -> WindowText:
+    async def detect(self, shared: object, owner: str) -> dict[str, float]:
+        """Tell the probability of each language in one window."""
+
+    async def transcribe(self, shared: object, options: DecodeOptions, owner: str) -> WindowText:
         """Decode one window."""
 
-    async def align(self, shared: object, window: Window, text: WindowText) -> Sequence[Segment] | None:
+    async def align(
+        self, shared: object, window: Window, text: WindowText, options: "AlignOptions", owner: str
+    ) -> Sequence[Segment] | None:
         """Place a window's words in time (seconds of the file); None when the language has no aligner."""
 
-    async def diarize(self, shared: object, options: SpeakerOptions) -> Sequence[SpeakerTurn]:
-        """Find who speaks when, over the whole file."""
+    async def embed(self, shared: object, owner: str) -> tuple[float, ...]:
+        """Return the voice of the one person who talks in a reference clip."""
+
+    async def hear(self, shared: object, block: "Block", owner: str) -> "Voices":
+        """Find who is heard in the chunks of one block."""
+
+    async def speakers(self, voices: "Sequence[Voices]", options: SpeakerOptions, owner: str) -> "Speakers":
+        """Tell who speaks when in the whole file, from what was heard in all of its blocks."""

@@ -2,16 +2,21 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from serve_app.alignment import AlignOptions
+from serve_app.blocks import Block
 from serve_app.errors import UnknownPreset
+from serve_app.flow import Clock
+from serve_app.listening import Heard, HeardBlock, HeardEnd, HeardWindow, Upload
 from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.presets import PresetStatus
 from serve_app.stages import Audio, WindowText
 from serve_app.transcript import Segment, SpeakerTurn, Transcript, Word
+from serve_app.voices import Speakers, Voices
 from serve_app.windows import SAMPLE_RATE, Window
 
 
@@ -45,13 +50,42 @@ def say(window: Window) -> str:
     return f" Heard from {window.start_s:g} to {window.stop_s:g}."
 
 
+def sounds(window: Window) -> Audio:
+    """Samples that tell a fake stage which window they are."""
+    return np.array([window.start, window.stop], np.float32)
+
+
+def _window(shared: object) -> Window:
+    assert isinstance(shared, np.ndarray)
+    return Window(int(shared[0]), int(shared[1]))
+
+
+def listener(
+    windows: Sequence[Window], seconds: float = 30
+) -> Callable[[Upload, RequestOptions, Clock], Generator[Heard]]:
+    """Hear given windows, and one block for each minute if speakers are told apart."""
+
+    def listen(upload: Upload, options: RequestOptions, clock: Clock) -> Generator[Heard]:
+        with clock.adding("decode"), clock.adding("vad"):
+            size = round(seconds * SAMPLE_RATE)
+        for start in range(0, size, 60 * SAMPLE_RATE) if options.diarize else ():
+            stop = min(start + 70 * SAMPLE_RATE, size)
+            yield HeardBlock(Block(start, stop, stop == size), sounds(Window(start, stop)))
+        for window in windows:
+            yield HeardWindow(window, sounds(window))
+        yield HeardEnd(size)
+
+    return listen
+
+
 @dataclass(frozen=True)
 class Call:
-    """One call of a stage: which one, on which window (None: the whole file), and with what options."""
+    """One call of a stage: which one, on which window or block (None: the whole file), with what options, for whom."""
 
     stage: str
     window: Window | None
-    options: DecodeOptions | SpeakerOptions | None
+    options: DecodeOptions | SpeakerOptions | AlignOptions | None
+    owner: str = field(default="", compare=False)
 
 
 @dataclass
@@ -69,6 +103,8 @@ class FakeStages:
     aligned_languages: frozenset[str] = frozenset({"en"})
     turns: Sequence[SpeakerTurn] = ()
     say: Callable[[Window], str] = say
+    suspect: Sequence[Window] = ()
+    voices: Sequence[int] = ()
     failures: dict[str, list[Exception | None]] = field(default_factory=dict)
     gates: dict[str | Window | None, asyncio.Event] = field(default_factory=dict)
     begun: list[Call] = field(default_factory=list)
@@ -77,24 +113,44 @@ class FakeStages:
     shared: list[Audio] = field(default_factory=list)
     _watchers: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
 
-    def share(self, audio: Audio) -> object:
-        self.shared.append(audio)
-        return len(self.shared) - 1
+    def share(self, samples: Audio) -> object:
+        self.shared.append(samples)
+        return samples
 
-    async def transcribe(self, shared: object, window: Window, options: DecodeOptions) -> WindowText:
-        await self._pass(Call("transcription", window, options))
+    async def detect(self, shared: object, owner: str) -> dict[str, float]:
+        await self._pass(Call("detection", _window(shared), None, owner))
+        return {self.language: 0.9, "xx": 0.1}
+
+    async def transcribe(self, shared: object, options: DecodeOptions, owner: str) -> WindowText:
+        window = _window(shared)
+        await self._pass(Call("transcription", window, options, owner))
         text = self.say(window)
-        return WindowText(text, options.language or self.language, (1, 2), (1, len(text)), avg_logprob=-0.25)
+        language = options.language or self.language
+        return WindowText(
+            text, language, (1, 2), (1, len(text)), avg_logprob=-0.25, model_s=0.1, suspect=window in self.suspect
+        )
 
-    async def align(self, shared: object, window: Window, text: WindowText) -> Sequence[Segment] | None:
-        await self._pass(Call("alignment", window, None))
+    async def align(
+        self, shared: object, window: Window, text: WindowText, options: AlignOptions, owner: str
+    ) -> Sequence[Segment] | None:
+        await self._pass(Call("alignment", _window(shared), options, owner))
         if text.language not in self.aligned_languages:
             return None
         return [segment(text.text.strip(), window.start_s, window.stop_s)]
 
-    async def diarize(self, shared: object, options: SpeakerOptions) -> Sequence[SpeakerTurn]:
-        await self._pass(Call("diarization", None, options))
-        return self.turns
+    async def embed(self, shared: object, owner: str) -> tuple[float, ...]:
+        await self._pass(Call("embedding", None, None, owner))
+        return (1.0, 0.0)
+
+    async def hear(self, shared: object, block: Block, owner: str) -> Voices:
+        await self._pass(Call("diarization", Window(block.start, block.stop), None, owner))
+        nobody = np.zeros((60, 1, 1), np.uint8)
+        return Voices(block.start // SAMPLE_RATE, nobody, np.zeros((60, 1, 1), np.float32))
+
+    async def speakers(self, voices: Sequence[Voices], options: SpeakerOptions, owner: str) -> Speakers:
+        await self._pass(Call("clustering", None, options, owner))
+        self.voices = [each.first for each in voices]
+        return Speakers(tuple(self.turns), tuple(self.turns), {"A": (1.0, 0.0)})
 
     def calls(self, stage: str) -> list[Call]:
         """The calls of one stage, in the order in which they began."""

@@ -1,30 +1,33 @@
 """The pipeline over fake stages: what it asks of them, what it makes of their answers, and how it fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from fakes import Call, FakeStages, silence, window
+from fakes import Call, FakeStages, listener, sounds, window
 
 from serve_app.errors import NotAudio, PresetUnavailable, ReplicaLost, StageFailed, UnsupportedOption
+from serve_app.flow import Clock, Slots
+from serve_app.listening import Heard, HeardEnd, HeardWindow, Upload
 from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.pipeline import PresetPipeline, first_cause
 from serve_app.retry import ATTEMPTS
-from serve_app.stages import Audio
-from serve_app.transcript import SpeakerTurn, Transcript
-from serve_app.windows import Window
+from serve_app.transcript import Segment, SpeakerTurn, Transcript
+from serve_app.window_work import LISTEN_TO
+from serve_app.windows import SAMPLE_RATE, Window
 
 WINDOWS = [window(0, 4), window(5, 9), window(10, 18), window(20, 21)]
 ENGLISH = RequestOptions(DecodeOptions(language="en"))
 SPEAKERS = replace(ENGLISH, diarize=True)
-TURNS = (SpeakerTurn(0, 9.5, "SPEAKER_01"), SpeakerTurn(9.5, 30, "SPEAKER_00"))
+TURNS = (SpeakerTurn(0, 9.5, "A"), SpeakerTurn(9.5, 30, "B"))
 
 
 def pipeline(stages: FakeStages, windows: Sequence[Window] = WINDOWS, in_flight: int = 32) -> PresetPipeline:
     """A pipeline whose every upload is 30 s long with the given windows."""
-    return PresetPipeline(stages, lambda upload: silence(30), lambda audio: windows, in_flight)
+    return PresetPipeline(stages, listener(windows), in_flight)
 
 
 async def run(stages: FakeStages, options: RequestOptions = ENGLISH, **made: Any) -> Transcript:
@@ -55,10 +58,39 @@ async def test_every_window_is_decoded_and_aligned_once_and_in_order() -> None:
     assert (transcript.language, transcript.duration, transcript.warnings, transcript.turns) == ("en", 30.0, (), ())
 
 
-async def test_the_decoded_audio_is_shared_once() -> None:
+async def test_each_window_and_each_block_is_shared_once() -> None:
     stages = FakeStages()
     await run(stages, SPEAKERS)
-    assert [len(audio) for audio in stages.shared] == [30 * 16_000]
+    shared = [tuple(samples.tolist()) for samples in stages.shared]
+    assert shared == [(0, 30 * 16_000), *((each.start, each.stop) for each in WINDOWS)]
+
+
+async def test_all_calls_of_a_request_bear_one_name_and_no_other_request_does() -> None:
+    stages, other = FakeStages(turns=TURNS), FakeStages(turns=TURNS)
+    await asyncio.gather(run(stages, SPEAKERS), run(other, SPEAKERS))
+    owners = [{call.owner for call in each.begun} for each in (stages, other)]
+    assert [len(each) for each in owners] == [1, 1]
+    assert owners[0] != owners[1]
+
+
+async def test_segments_are_told_in_the_order_of_time_while_later_windows_are_decoded() -> None:
+    late = asyncio.Event()
+    stages = FakeStages(gates={WINDOWS[2]: late})
+    told: list[float] = []
+    enough = asyncio.Event()
+
+    def tell(segments: Sequence[Segment]) -> None:
+        told.extend(each.start for each in segments)
+        if len(told) == 2:
+            enough.set()
+
+    task = asyncio.create_task(pipeline(stages).run(b"upload", ENGLISH, tell))
+    await asyncio.wait_for(enough.wait(), 10)
+    await stages.until(lambda: len(stages.calls("alignment")) == 3)
+    assert told == [0, 5]
+    assert not task.done()
+    late.set()
+    assert [each.start for each in (await task).segments] == told == [0, 5, 10, 20]
 
 
 async def test_segments_stay_in_the_order_of_time_however_late_a_window_answers() -> None:
@@ -83,26 +115,80 @@ async def test_no_more_windows_are_under_way_than_allowed() -> None:
     stages = FakeStages()
     many = [window(i, i + 0.5) for i in range(25)]
     transcript = await run(stages, windows=many, in_flight=3)
-    assert stages.most_at_once["transcription"] == 3
+    assert stages.most_at_once["transcription"] <= 3 * Slots.GROWTH
     assert len(transcript.segments) == 25
 
 
-async def test_the_language_is_heard_once_in_the_longest_window_and_holds_for_all() -> None:
+async def test_a_hungry_stage_is_sent_more_and_a_sated_one_no_more_than_at_first() -> None:
+    slots = Slots(2)
+    for _ in range(2):
+        await slots.take()
+    waiting = [asyncio.create_task(slots.take()) for _ in range(3)]
+    slots.give_back(hungry=True)
+    await asyncio.sleep(0.01)
+    assert [task.done() for task in waiting] == [True, True, False]
+    slots.give_back()
+    await asyncio.sleep(0.01)
+    assert [task.done() for task in waiting] == [True, True, False]
+    slots.give_back()
+    await asyncio.wait_for(waiting[2], 1)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+async def test_the_language_is_heard_in_the_first_windows_and_holds_for_all(count: int) -> None:
     stages = FakeStages(language="de", aligned_languages=frozenset({"de"}))
-    transcript = await run(stages, RequestOptions())
-    calls = stages.calls("transcription")
-    assert calls[0] == Call("transcription", window(10, 18), DecodeOptions())
-    assert {call.options for call in calls[1:]} == {DecodeOptions(language="de")}
-    assert sorted(call.window.start for call in calls if call.window) == [each.start for each in WINDOWS]
+    transcript = await run(stages, RequestOptions(), windows=WINDOWS[:count])
+    assert [call.window for call in stages.calls("detection")] == WINDOWS[: min(count, LISTEN_TO)]
+    assert {call.options for call in stages.calls("transcription")} == {DecodeOptions(language="de")}
+    assert [call.window for call in stages.calls("transcription")] == WINDOWS[:count]
     assert transcript.language == "de"
+
+
+async def test_a_single_window_tells_its_language_while_it_is_decoded() -> None:
+    stages = FakeStages(language="de")
+    transcript = await run(stages, RequestOptions(), windows=WINDOWS[:1])
+    assert stages.calls("detection") == []
+    assert stages.calls("transcription") == [Call("transcription", WINDOWS[0], DecodeOptions())]
+    assert transcript.language == "de"
+
+
+async def test_a_language_for_each_window_is_heard_while_they_are_decoded() -> None:
+    stages = FakeStages(language="de")
+    transcript = await run(stages, RequestOptions(language_per_window=True))
+    assert stages.calls("detection") == []
+    assert {call.options for call in stages.calls("transcription")} == {DecodeOptions()}
+    assert transcript.language == "de"
+
+
+async def test_one_window_at_a_time_is_enough_to_hear_a_language() -> None:
+    assert len((await run(FakeStages(), RequestOptions(), in_flight=1)).segments) == 4
+
+
+async def test_windows_that_stay_below_the_thresholds_are_counted_in_a_warning() -> None:
+    transcript = await run(FakeStages(suspect=WINDOWS[1:3]))
+    assert transcript.warnings == (
+        "2 of 4 windows stayed below the quality thresholds; their segments are marked suspect",
+    )
+
+
+async def test_blocks_of_a_long_file_are_heard_each_once_and_told_apart_in_their_order() -> None:
+    late = asyncio.Event()
+    stages = FakeStages(turns=TURNS, gates={Window(0, 70 * SAMPLE_RATE): late})
+    made = PresetPipeline(stages, listener(WINDOWS, seconds=300))
+    task = asyncio.create_task(made.run(b"upload", SPEAKERS))
+    await stages.until(lambda: len(stages.calls("diarization")) >= 4)
+    assert stages.calls("clustering") == []
+    late.set()
+    assert [each.speaker for each in (await task).segments] == ["A", "A", "B", "B"]
+    assert stages.voices == [0, 60, 120, 180, 240]
 
 
 async def test_options_reach_the_stages() -> None:
     stages = FakeStages(turns=TURNS)
-    decode = DecodeOptions("en", "transcribe", "Before.", "Ray", 0.3, 2)
+    decode = DecodeOptions("en", "transcribe", "Before.", "Ray", (0.3,), 2)
     await run(stages, RequestOptions(decode, True, True, SpeakerOptions(2, 1, 3)))
     assert {call.options for call in stages.calls("transcription")} == {decode}
-    assert [call.options for call in stages.calls("diarization")] == [SpeakerOptions(2, 1, 3)]
+    assert [call.options for call in stages.calls("clustering")] == [SpeakerOptions(2, 1, 3)]
 
 
 async def test_words_and_segments_get_the_speaker_heard_in_them() -> None:
@@ -123,8 +209,8 @@ async def test_speakers_are_heard_beside_the_transcription() -> None:
 
 async def test_timings_name_every_part() -> None:
     timings = (await run(FakeStages(turns=TURNS), SPEAKERS)).timings
-    parts = {"decode", "vad", "transcription", "alignment", "diarization", "merge", "total"}
-    sums = {"queue", "model"}
+    parts = {"transcription", "alignment", "diarization", "merge", "total"}
+    sums = {"decode", "vad", "queue", "model"}
     assert timings.keys() == parts | sums
     assert all(0 <= timings[part] <= timings["total"] for part in parts)
 
@@ -185,29 +271,62 @@ async def test_speakers_without_text_are_not_waited_for() -> None:
 
 
 async def test_speakers_asked_of_a_preset_without_diarization_are_refused_before_decoding() -> None:
-    decoded: list[bytes] = []
+    heard: list[Upload] = []
 
-    def decode(upload: bytes) -> Audio:
-        decoded.append(upload)
-        return silence(1)
+    def listen(upload: Upload, options: RequestOptions, clock: Clock) -> Generator[Heard]:
+        heard.append(upload)
+        yield HeardEnd(16_000)
 
     with pytest.raises(UnsupportedOption, match="use one with diarization") as caught:
-        await PresetPipeline(FakeStages(has_diarization=False), decode, lambda audio: []).run(b"x", SPEAKERS)
+        await PresetPipeline(FakeStages(has_diarization=False), listen).run(b"x", SPEAKERS)
     assert caught.value.param == "model"
-    assert decoded == []
+    assert heard == []
 
 
 async def test_an_upload_that_is_no_audio_reaches_no_stage() -> None:
-    def decode(upload: bytes) -> Audio:
+    def listen(upload: Upload, options: RequestOptions, clock: Clock) -> Generator[Heard]:
         raise NotAudio("no audio", "file")
+        yield
 
     stages = FakeStages()
     with pytest.raises(NotAudio):
-        await PresetPipeline(stages, decode, lambda audio: WINDOWS).run(b"x", SPEAKERS)
+        await PresetPipeline(stages, listen).run(b"x", SPEAKERS)
     assert (stages.shared, stages.begun) == ([], [])
 
 
-@pytest.mark.parametrize("stage", ["transcription", "alignment", "diarization"])
+async def test_a_file_that_turns_out_damaged_ends_the_work_on_what_was_heard() -> None:
+    def listen(upload: Upload, options: RequestOptions, clock: Clock) -> Generator[Heard]:
+        yield from listener(WINDOWS)(upload, options, clock)
+        raise NotAudio("it breaks off", "file")
+
+    stages = FakeStages(gates={"transcription": asyncio.Event()})
+    with pytest.raises(NotAudio):
+        await PresetPipeline(stages, listen).run(b"x", SPEAKERS)
+    assert stages.unfinished == []
+
+
+async def test_what_is_heard_waits_for_room_and_ends_with_the_client() -> None:
+    made, closed = 0, threading.Event()
+
+    def listen(upload: Upload, options: RequestOptions, clock: Clock) -> Generator[Heard]:
+        nonlocal made
+        try:
+            for index in range(1000):
+                made += 1
+                yield HeardWindow(window(index, index + 1), sounds(window(index, index + 1)))
+        finally:
+            closed.set()
+
+    stages = FakeStages(gates={"transcription": asyncio.Event()})
+    task = asyncio.create_task(PresetPipeline(stages, listen, 4).run(b"x", ENGLISH))
+    await stages.until(lambda: len(stages.calls("transcription")) == 4)
+    task.cancel()
+    await asyncio.wait([task])
+    assert made <= 6
+    assert await asyncio.to_thread(closed.wait, 10)
+
+
+@pytest.mark.parametrize("stage", ["transcription", "alignment", "diarization", "clustering"])
 async def test_work_of_a_lost_replica_is_sent_again(stage: str) -> None:
     lost: list[Exception | None] = [ReplicaLost("gone")] * (ATTEMPTS - 1)
     stages = FakeStages(turns=TURNS, failures={stage: [*lost]})
@@ -218,7 +337,7 @@ async def test_work_of_a_lost_replica_is_sent_again(stage: str) -> None:
     assert len(stages.calls(stage)) == ATTEMPTS
 
 
-@pytest.mark.parametrize("stage", ["transcription", "alignment", "diarization"])
+@pytest.mark.parametrize("stage", ["transcription", "alignment", "diarization", "clustering"])
 async def test_work_that_loses_every_replica_is_given_up(stage: str) -> None:
     stages = FakeStages(failures={stage: [ReplicaLost("gone")] * ATTEMPTS})
     with pytest.raises(PresetUnavailable, match="gone") as caught:

@@ -1,0 +1,100 @@
+"""What a pipeline hears of a file, in one pass: its speech windows and its blocks, as they come."""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from serve_app.blocks import Block, BlockCutter
+from serve_app.flow import Clock
+from serve_app.options import RequestOptions
+from serve_app.stages import Audio
+from serve_app.tape import Piece
+from serve_app.windows import Window
+
+Upload = bytes | BinaryIO | Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeardWindow:
+    """A window of speech and its samples."""
+
+    window: Window
+    samples: Audio
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeardBlock:
+    """A block of the file and its samples."""
+
+    block: Block
+    samples: Audio
+
+
+@dataclass(frozen=True, slots=True)
+class HeardEnd:
+    """The end of the file: how many samples it has."""
+
+    samples: int
+
+
+Heard = HeardWindow | HeardBlock | HeardEnd
+
+
+class SpeechStream(Protocol):
+    """One file's windows, as its pieces come."""
+
+    def feed(self, piece: Piece) -> list[tuple[Window, Audio]]:
+        """Take the next piece; return the windows that are certain."""
+
+    def close(self) -> list[tuple[Window, Audio]]:
+        """Return the rest."""
+
+
+class Listener:
+    """Decodes and finds speech, for one request at a time; blocking, to be run in a thread.
+
+    Memory: what `pieces`, the speech stream and the block cutter hold, some 25 MB for a file however long.
+    """
+
+    def __init__(
+        self,
+        pieces: Callable[[Upload, RequestOptions], Iterator[Piece]],
+        speech: Callable[[RequestOptions], SpeechStream],
+    ) -> None:
+        self._pieces = pieces
+        self._speech = speech
+
+    def listen(self, upload: Upload, options: RequestOptions, clock: Clock) -> Generator[Heard]:
+        """Yield windows and, if speakers are told apart, blocks, each as soon as it is certain; the end comes last."""
+        speech = self._speech(options)
+        cutter = BlockCutter() if options.diarize else None
+        stop = 0
+        for piece in _timed(self._pieces(upload, options), clock):
+            stop = piece.stop
+            yield from _blocks(cutter.feed(piece) if cutter else ())
+            with clock.adding("vad"):
+                found = speech.feed(piece)
+            yield from _windows(found)
+        with clock.adding("vad"):
+            found = speech.close()
+        yield from _windows(found)
+        yield from _blocks(cutter.close() if cutter else ())
+        yield HeardEnd(stop)
+
+
+def _timed(pieces: Iterator[Piece], clock: Clock) -> Iterator[Piece]:
+    while True:
+        with clock.adding("decode"):
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+
+
+def _windows(found: list[tuple[Window, Audio]]) -> Iterator[Heard]:
+    yield from (HeardWindow(window, samples) for window, samples in found)
+
+
+def _blocks(cut: "list[tuple[Block, Audio]] | tuple[()]") -> Iterator[Heard]:
+    yield from (HeardBlock(block, samples) for block, samples in cut)

@@ -1,0 +1,125 @@
+"""The windows of one request on their way through transcription and alignment, and back into the order of time."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from serve_app.flow import Clock, Slots
+from serve_app.languages import settle
+from serve_app.listening import HeardWindow
+from serve_app.options import RequestOptions
+from serve_app.retry import again
+from serve_app.stages import Stages, WindowText
+from serve_app.transcript import Segment
+from serve_app.windows import Window
+
+NO_ALIGNMENT = "this preset has no alignment: times are those of segments, not of words"
+NO_ALIGNER = "no aligner for language '{}': times are those of segments, not of words"
+SUSPECT = "{} of {} windows stayed below the quality thresholds; their segments are marked suspect"
+LISTEN_TO = 3
+"""Windows in which the language of a file is heard."""
+
+
+class WindowWork:
+    """Takes windows in, lets out their segments in the order of time, however late each is done."""
+
+    def __init__(self, stages: Stages, options: RequestOptions, owner: str, clock: Clock, slots: Slots) -> None:
+        self._stages, self._owner, self._clock, self._slots = stages, owner, clock, slots
+        self._options = options
+        wanted = options.align and options.decode.task == "transcribe"
+        self._align = wanted and stages.has_alignment
+        self._warnings = {NO_ALIGNMENT: None} if wanted and not stages.has_alignment else {}
+        self._first: list[tuple[Window, object]] = []
+        self._language: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        if options.decode.language or options.language_per_window:
+            self._language.set_result(options.decode.language)
+        self._tasks: asyncio.Queue[asyncio.Task[Sequence[Segment]] | None] = asyncio.Queue()
+        self._heard: dict[str, float] = {}
+        self._count = self._suspect = 0
+        self._listen_to = min(LISTEN_TO, slots.first)
+
+    @property
+    def language(self) -> str:
+        """The language asked for, else the one in which most was heard."""
+        return self._options.decode.language or max(self._heard, key=lambda code: self._heard[code], default="en")
+
+    def warnings(self) -> tuple[str, ...]:
+        """What was left undone or is doubtful, and why."""
+        doubts = [SUSPECT.format(self._suspect, self._count)] if self._suspect else []
+        return (*self._warnings, *doubts)
+
+    async def send(self, group: asyncio.TaskGroup, heard: HeardWindow) -> None:
+        """Put a window to work as soon as not too many are."""
+        await self._slots.take()
+        self._count += 1
+        shared = self._stages.share(heard.samples)
+        if not self._language.done() and len(self._first) < self._listen_to:
+            self._first.append((heard.window, shared))
+            if len(self._first) == self._listen_to:
+                group.create_task(self._settle_language())
+        self._tasks.put_nowait(group.create_task(self._one(heard.window, shared)))
+
+    def end(self, group: asyncio.TaskGroup) -> None:
+        """Say that no window will follow."""
+        self._tasks.put_nowait(None)
+        if self._language.done() or len(self._first) == self._listen_to:
+            return
+        if len(self._first) > 1:
+            group.create_task(self._settle_language())
+        else:
+            self._language.set_result(None)  # a single window is told its language while it is decoded
+
+    async def stitched(self, told: Callable[[Sequence[Segment]], None]) -> list[Segment]:
+        """Return all segments in the order of time; `told` hears of them as soon as their turn has come."""
+        segments: list[Segment] = []
+        while task := await self._tasks.get():
+            found = await task
+            if found:
+                told(found)
+                segments += found
+        return segments
+
+    async def _settle_language(self) -> None:
+        """Hear the first windows' language and decode all windows in it."""
+        heard = await asyncio.gather(*(self._detected(shared) for _, shared in self._first))
+        self._language.set_result(settle(heard, [window.stop - window.start for window, _ in self._first]))
+
+    async def _detected(self, shared: object) -> dict[str, float]:
+        with self._clock.part("transcription"):
+            return await again(lambda: self._stages.detect(shared, self._owner))
+
+    async def _one(self, window: Window, shared: object) -> Sequence[Segment]:
+        hungry = False
+        try:
+            text = await self._transcribed(shared)
+            hungry = text.queue_s < text.model_s
+            self._heard[text.language] = self._heard.get(text.language, 0) + window.stop - window.start
+            self._suspect += text.suspect
+            if not text.text.strip():
+                return ()
+            return await self._aligned(window, shared, text) if self._align else (plain_segment(window, text),)
+        finally:
+            self._slots.give_back(hungry=hungry)
+
+    async def _transcribed(self, shared: object) -> WindowText:
+        options = replace(self._options.decode, language=await asyncio.shield(self._language))
+        with self._clock.part("transcription"):
+            text = await again(lambda: self._stages.transcribe(shared, options, self._owner))
+        self._clock.add("queue", text.queue_s)
+        self._clock.add("model", text.model_s)
+        return text
+
+    async def _aligned(self, window: Window, shared: object, text: WindowText) -> Sequence[Segment]:
+        with self._clock.part("alignment"):
+            segments = await again(
+                lambda: self._stages.align(shared, window, text, self._options.placing, self._owner)
+            )
+        if segments is None:
+            self._warnings[NO_ALIGNER.format(text.language)] = None
+            return (plain_segment(window, text),)
+        return segments
+
+
+def plain_segment(window: Window, text: WindowText) -> Segment:
+    """Return the whole window as one segment, without words."""
+    return text.segment(window, window.start_s, window.stop_s, text.text.strip(), text.tokens)
