@@ -121,6 +121,13 @@ class DiarizationArgs(Strict):
     device: Device = "auto"
     threads: int = Field(default=0, ge=0)
     batch_size: int = Field(default=16, ge=1, le=256, description="chunks in the model at once; bounds its memory")
+    known_threshold: float = Field(
+        default=0.8,
+        gt=0,
+        lt=1,
+        description="cosine similarity from which a speaker bears a known reference's name; measured with the demo "
+        "model, and no value suits two models: try another one's on voices that you know",
+    )
 
     @model_validator(mode="after")
     def _own_or_borrowed(self) -> Self:

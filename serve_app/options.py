@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from serve_app.errors import BadRequest
+
 Task = Literal["transcribe", "translate"]
 
 
@@ -19,12 +21,37 @@ class DecodeOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownSpeaker:
+    """A name, and the voice in a reference of its bearer as `Diarizer.embed` returns it."""
+
+    name: str
+    embedding: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SpeakerOptions:
-    """How many speakers to look for; None leaves it to the model."""
+    """How many speakers to look for (None leaves it to the model), and those whose names are known.
+
+    Raises BadRequest where the numbers contradict each other.
+    """
 
     num_speakers: int | None = None
     min_speakers: int | None = None
     max_speakers: int | None = None
+    known: tuple[KnownSpeaker, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("num_speakers", "min_speakers", "max_speakers"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise BadRequest(f"{name} is {value}; give at least 1, or leave it out", name)
+        self._check("min_speakers", "max_speakers")
+        self._check("num_speakers", "max_speakers")
+        self._check("min_speakers", "num_speakers")
+
+    def _check(self, lower: str, upper: str) -> None:
+        least, most = getattr(self, lower), getattr(self, upper)
+        if least is not None and most is not None and least > most:
+            raise BadRequest(f"{lower} ({least}) is above {upper} ({most}); lower it, or leave one of them out", lower)
 
 
 @dataclass(frozen=True, slots=True)

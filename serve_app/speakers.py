@@ -1,71 +1,132 @@
 """Who said which word: speaker turns laid over words."""
 
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 
 from serve_app.transcript import Segment, SpeakerTurn, Word
 
+ALIKE = 0.95
+"""Who is heard for so much of the longest time in a word may have said it, too.
+
+Of 1,626 words in synthetic conversations with a third of the words overlapped 17.2 % went to the wrong speaker, with a
+ninth overlapped 3.8 %; by the longest time alone 18.1 and 4.2 %, by the exclusive turns alone 17.4 and 4.3 %.
+"""
+
+
+class Timeline:
+    """Speaker turns cut into stretches in which nobody begins or ends; built in O(n log n), asked in O(log n)."""
+
+    def __init__(self, turns: Sequence[SpeakerTurn]) -> None:
+        self._starts: list[float] = []
+        self._ends: list[float] = []
+        self._who: list[tuple[str, ...]] = []
+        for start, end, who in _stretches(turns):
+            self._starts.append(start)
+            self._ends.append(end)
+            self._who.append(who)
+
+    def seconds(self, start: float, end: float) -> dict[str, float]:
+        """Return how long each speaker is heard from `start` to `end`."""
+        heard: defaultdict[str, float] = defaultdict(float)
+        at = bisect_right(self._ends, start)
+        while at < len(self._starts) and self._starts[at] < end:
+            for speaker in self._who[at]:
+                heard[speaker] += min(self._ends[at], end) - max(self._starts[at], start)
+            at += 1
+        return {speaker: seconds for speaker, seconds in heard.items() if seconds > 0}
+
+    def nearest(self, start: float, end: float) -> tuple[str, ...]:
+        """Return who is heard nearest to a stretch of time in which nobody is; nobody without turns."""
+        at = bisect_right(self._ends, start)
+        near = [i for i in (at - 1, at) if 0 <= i < len(self._who)]
+        nearest = min(near, key=lambda i: max(self._starts[i] - end, start - self._ends[i]), default=None)
+        return () if nearest is None else self._who[nearest]
+
+
+def _stretches(turns: Sequence[SpeakerTurn]) -> Iterator[tuple[float, float, tuple[str, ...]]]:
+    """Yield start, end and who is heard, in order; those who began first stand first."""
+    events = [(turn.start, 1, turn.speaker) for turn in turns if turn.end > turn.start]
+    events += [(turn.end, -1, turn.speaker) for turn in turns if turn.end > turn.start]
+    now: Counter[str] = Counter()
+    before = 0.0
+    for time, change, speaker in sorted(events):
+        if now and time > before:
+            yield before, time, tuple(now)
+        before = time
+        now[speaker] += change
+        if not now[speaker]:
+            del now[speaker]
+
 
 class Turns:
-    """Speaker turns, asked which speaker is heard most within a stretch of time."""
+    """Speaker turns, asked who speaks within a stretch of time; `exclusive` settles who is meant where several talk."""
 
-    def __init__(self, turns: Iterable[SpeakerTurn]) -> None:
-        self._turns = sorted(turns, key=lambda turn: turn.start)
-        self._starts = [turn.start for turn in self._turns]
-        self._longest = max((turn.end - turn.start for turn in self._turns), default=0.0)
+    def __init__(self, turns: Sequence[SpeakerTurn], exclusive: Sequence[SpeakerTurn] = ()) -> None:
+        self._all = Timeline(turns)
+        self._exclusive = Timeline(exclusive)
 
     def speaker(self, start: float, end: float) -> str | None:
-        """Return the speaker with the longest overlap; without any, the nearest in time; None without turns."""
-        first = bisect_left(self._starts, start - self._longest)
-        heard: defaultdict[str, float] = defaultdict(float)
-        for turn in self._turns[first : bisect_left(self._starts, end)]:
-            overlap = min(turn.end, end) - max(turn.start, start)
-            if overlap > 0:
-                heard[turn.speaker] += overlap
-        return max(heard, key=lambda name: heard[name]) if heard else self._nearest(start, end)
+        """Return who is heard longest, of several alike the surest, in a silence the nearest; None without turns."""
+        heard = self._all.seconds(start, end)
+        if heard:
+            most = max(heard.values())
+            return self._surest([who for who, seconds in heard.items() if seconds >= ALIKE * most], start, end)
+        return self._surest(self._all.nearest(start, end), start, end)
 
-    def _nearest(self, start: float, end: float) -> str | None:
-        nearest = min(self._turns, key=lambda turn: max(turn.start - end, start - turn.end), default=None)
-        return nearest.speaker if nearest else None
+    def _surest(self, candidates: Sequence[str], start: float, end: float) -> str | None:
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        alone = self._exclusive.seconds(start, end) or dict.fromkeys(self._exclusive.nearest(start, end), 1.0)
+        return max(candidates, key=lambda who: alone.get(who, 0.0))
 
 
 def letters(turns: Sequence[SpeakerTurn]) -> tuple[SpeakerTurn, ...]:
     """Rename speakers to A, B, … Z, AA, … in the order in which they are first heard."""
-    names: dict[str, str] = {}
-    ordered = sorted(turns, key=lambda turn: turn.start)
-    for turn in ordered:
-        names.setdefault(turn.speaker, _letter(len(names)))
-    return tuple(replace(turn, speaker=names[turn.speaker]) for turn in ordered)
+    free = alphabet()
+    names: defaultdict[str, str] = defaultdict(lambda: next(free))
+    return tuple(replace(turn, speaker=names[turn.speaker]) for turn in sorted(turns, key=lambda turn: turn.start))
 
 
-def _letter(index: int) -> str:
-    name = ""
-    while index >= 0:
-        name = chr(ord("A") + index % 26) + name
-        index = index // 26 - 1
-    return name
+def alphabet() -> Iterator[str]:
+    """Yield A, B, … Z, AA, AB, …"""
+    for index in count():
+        name, rest = "", index
+        while rest >= 0:
+            name = chr(ord("A") + rest % 26) + name
+            rest = rest // 26 - 1
+        yield name
 
 
-def assign(segments: Iterable[Segment], turns: Sequence[SpeakerTurn]) -> tuple[Segment, ...]:
-    """Give every word and every segment the speaker that is heard in it longest."""
-    index = Turns(turns)
+def assign(
+    segments: Iterable[Segment], turns: Sequence[SpeakerTurn], exclusive: Sequence[SpeakerTurn] = ()
+) -> tuple[Segment, ...]:
+    """Give every word and every segment the speaker that is heard in it longest; an unplaced word lies in its gap."""
+    index = Turns(turns, exclusive)
     return tuple(
         replace(
             segment,
-            words=tuple(_assign_word(word, index) for word in segment.words),
+            words=tuple(replace(word, speaker=index.speaker(*place)) for word, place in _placed(segment)),
             speaker=index.speaker(segment.start, segment.end),
         )
         for segment in segments
     )
 
 
-def _assign_word(word: Word, index: Turns) -> Word:
-    if word.start is None or word.end is None:
-        return word
-    return replace(word, speaker=index.speaker(word.start, word.end))
+def _placed(segment: Segment) -> Iterator[tuple[Word, tuple[float, float]]]:
+    """Yield each word and where it is heard: one without times between its neighbours that have some."""
+    starts, before = [], segment.start
+    for word in segment.words:
+        starts.append(before if word.start is None else word.start)
+        before = before if word.end is None else word.end
+    ends, after = [], segment.end
+    for word in reversed(segment.words):
+        ends.append(after if word.end is None else word.end)
+        after = after if word.start is None else word.start
+    for word, start, end in zip(segment.words, starts, reversed(ends), strict=True):
+        yield word, (start, max(start, end))
 
 
 def by_speaker(segments: Iterable[Segment]) -> tuple[Segment, ...]:

@@ -1,12 +1,14 @@
 """Speakers: turns laid over words, and segments cut where the speaker changes."""
 
 import random
+import time
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from fakes import segment, words
 
-from serve_app.speakers import Turns, assign, by_speaker, letters
+from serve_app.speakers import ALIKE, Turns, assign, by_speaker, letters
 from serve_app.transcript import Segment, SpeakerTurn, Word
 
 TURNS = (SpeakerTurn(0.0, 4.0, "A"), SpeakerTurn(3.0, 8.0, "B"), SpeakerTurn(10.0, 11.0, "A"))
@@ -48,12 +50,58 @@ def test_the_index_finds_what_a_plain_search_finds() -> None:
             heard = {name: seconds_of(name, turns, start, end) for name in "ABC"}
             found = Turns(turns).speaker(start, end)
             assert found is not None
-            assert not any(heard.values()) or heard[found] == pytest.approx(max(heard.values())), seed
+            assert not any(heard.values()) or heard[found] >= ALIKE * max(heard.values()) - 1e-9, seed
+            if not any(heard.values()):
+                gaps = {n: gap_to(n, turns, start, end) for n in "ABC"}
+                assert gaps[found] == pytest.approx(min(gaps.values())), seed
 
 
 def seconds_of(name: str, turns: list[SpeakerTurn], start: float, end: float) -> float:
-    """How long one speaker is heard in a stretch of time."""
-    return sum(max(0.0, min(t.end, end) - max(t.start, start)) for t in turns if t.speaker == name)
+    """How long one speaker is heard in a stretch of time; turns of one speaker that overlap count once."""
+    edges = sorted({start, end, *(edge for t in turns for edge in (t.start, t.end) if start < edge < end)})
+    own = [turn for turn in turns if turn.speaker == name]
+    return sum(b - a for a, b in pairwise(edges) if any(turn.start <= a and b <= turn.end for turn in own))
+
+
+def gap_to(name: str, turns: list[SpeakerTurn], start: float, end: float) -> float:
+    """How far the nearest turn of a speaker is."""
+    return min((max(t.start - end, start - t.end) for t in turns if t.speaker == name), default=float("inf"))
+
+
+def test_of_two_who_talk_at_once_the_one_heard_more_surely_says_the_word() -> None:
+    together = [SpeakerTurn(0, 4, "A"), SpeakerTurn(2, 6, "B")]
+    exclusive = [SpeakerTurn(0, 2.5, "A"), SpeakerTurn(2.5, 6, "B")]
+    settled = Turns(together, exclusive)
+    assert [settled.speaker(start, start + 0.4) for start in (2.05, 2.4, 3.0)] == ["A", "B", "B"]
+    assert settled.speaker(3.0, 3.0) == "B"
+    assert Turns(together).speaker(3.0, 3.4) == "A", "without exclusive turns who began first"
+
+
+def test_who_is_clearly_heard_longer_says_the_word_whoever_is_surer() -> None:
+    turns = Turns(
+        [SpeakerTurn(0, 4, "A"), SpeakerTurn(3.8, 6, "B")], [SpeakerTurn(0, 3.8, "A"), SpeakerTurn(3.8, 6, "B")]
+    )
+    assert turns.speaker(3.5, 4.1) == "A"
+
+
+def test_the_surest_is_never_one_who_is_not_heard() -> None:
+    turns = Turns([SpeakerTurn(0, 4, "A"), SpeakerTurn(0, 4, "B")], [SpeakerTurn(0, 4, "C")])
+    assert turns.speaker(1, 2) == "A"
+
+
+def test_in_a_silence_the_surest_of_those_who_ended_together_is_nearest() -> None:
+    turns = Turns([SpeakerTurn(0, 4, "A"), SpeakerTurn(2, 4, "B")], [SpeakerTurn(0, 2, "A"), SpeakerTurn(2, 4, "B")])
+    assert turns.speaker(4.5, 5.0) == "B"
+
+
+def test_a_long_turn_and_many_short_ones_are_searched_fast() -> None:
+    count = 30_000
+    turns = [SpeakerTurn(0, 3 * count, "A"), *(SpeakerTurn(3 * i + 1, 3 * i + 1.5, "B") for i in range(count))]
+    index, gaps = Turns(turns), Turns(turns[1:])
+    began = time.process_time()
+    assert {index.speaker(3 * i, 3 * i + 0.5) for i in range(count)} == {"A"}
+    assert {gaps.speaker(3 * i + 2, 3 * i + 2.5) for i in range(count)} == {"B"}
+    assert time.process_time() - began < 10, "a search through all turns takes minutes"
 
 
 def test_speakers_are_lettered_in_the_order_in_which_they_are_heard() -> None:
@@ -74,9 +122,31 @@ def test_every_word_and_segment_gets_its_own_speaker() -> None:
     assert told.speaker == "B"
 
 
-def test_a_word_without_a_time_gets_no_speaker() -> None:
-    (told,) = assign([Segment(0, 2, "42", (Word("42", None, None),))], TURNS)
-    assert (told.words[0].speaker, told.speaker) == (None, "A")
+@pytest.mark.parametrize(
+    ("before", "after", "speaker"),
+    [
+        (Word("I", 1.0, 1.5), Word("said", 2.5, 3.0), "A"),  # between two words of A
+        (Word("I", 1.0, 2.5), Word("yes", 6.0, 7.0), "B"),  # its gap is B's for longer
+        (Word("I", 5.0, 5.5), Word("yes", 5.5, 6.0), "B"),  # no gap at all
+        (Word("I", 5.0, 6.0), Word("yes", 5.5, 6.5), "B"),  # its neighbours overlap
+    ],
+)
+def test_a_word_without_a_time_is_said_by_who_is_heard_between_its_neighbours(
+    before: Word, after: Word, speaker: str
+) -> None:
+    (told,) = assign([Segment(0, 8, "I 42 yes", (before, Word("42", None, None), after))], TURNS)
+    assert told.words[1] == Word("42", None, None, speaker=speaker)
+
+
+def test_words_without_times_at_the_edges_reach_to_the_segments_edges() -> None:
+    spoken = (Word("42", None, None), Word("is", 3.9, 4.0), Word("7", None, None))
+    (told,) = assign([Segment(0, 8, "42 is 7", spoken)], TURNS)
+    assert [word.speaker for word in told.words] == ["A", "A", "B"]
+
+
+def test_without_turns_words_and_segments_have_no_speaker() -> None:
+    (told,) = assign([segment("one two", 0, 8)], ())
+    assert (told.speaker, {word.speaker for word in told.words}) == (None, {None})
 
 
 def test_segments_are_cut_where_the_speaker_changes() -> None:
