@@ -6,15 +6,15 @@ from importlib import import_module
 from typing import Any, TypeVar, cast
 
 from serve_app.aligners import Aligners
-from serve_app.alignment import AlignOptions, Placing
+from serve_app.alignment import Placing
 from serve_app.api import create_api
 from serve_app.batching import Batcher
 from serve_app.blocks import Block
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, StoreArgs, TranscriptionArgs
 from serve_app.handles import RayPresets, RayStages
-from serve_app.listening import Listener
+from serve_app.listening import Listener, speech_settings
 from serve_app.loading import load, threads_for
-from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
+from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.pipeline import PresetPipeline
 from serve_app.quality import decode_until_good
 from serve_app.stages import Audio, WindowText
@@ -23,6 +23,8 @@ from serve_app.voices import Speakers, Voices
 from serve_app.windows import Window
 
 T = TypeVar("T")
+LONGEST_REFERENCE_S = 60
+"""OpenAI's are 2 to 10 s long."""
 LANES = 2
 """Batches in a model at once: the second one is for requests that are not being served by the first."""
 
@@ -179,7 +181,7 @@ class Pipeline:
     """
 
     def __init__(self, args: PresetArgs, **own_stages: Any) -> None:
-        from serve_app.models.audio import pieces
+        from serve_app.models.audio import decode, pieces
         from serve_app.models.vad import SpeechFinder
 
         self._args = args
@@ -187,9 +189,11 @@ class Pipeline:
         finder = SpeechFinder(args.vad)
         listener = Listener(
             lambda upload, options: pieces(upload, args.limits.max_duration_s, options.clips),
-            lambda options: finder.stream(options.vad.over(args.vad)),
+            lambda options: finder.stream(speech_settings(args.vad, options.speech)),
         )
-        self._pipeline = PresetPipeline(self._stages, listener.listen, args.limits.windows_in_flight)
+        self._pipeline = PresetPipeline(
+            self._stages, listener.listen, lambda file: decode(file, LONGEST_REFERENCE_S), args.limits.windows_in_flight
+        )
         self._stages.wake()
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -13,7 +13,7 @@ _END = object()
 async def in_thread(items: Generator[T]) -> AsyncGenerator[T]:
     """Take a blocking generator's items in a thread: it works while one is waited for, and never runs ahead.
 
-    When whoever takes them goes, the item that is being made is finished and dropped, and the generator closed.
+    When whoever takes them goes, the item that is being made is waited for and dropped, and the generator closed.
     """
     making: asyncio.Future[object] | None = None
     try:
@@ -25,13 +25,8 @@ async def in_thread(items: Generator[T]) -> AsyncGenerator[T]:
             yield item  # type: ignore[misc]  # it is a T: `next` cannot say that its default is not one
     finally:
         if making is not None:
-            making.add_done_callback(lambda made: _close(items, made))
-
-
-def _close(items: Generator[T], made: asyncio.Future[object]) -> None:
-    items.close()  # not before: a generator that runs cannot be closed
-    if not made.cancelled():
-        made.exception()
+            await asyncio.wait([making])  # a generator that runs cannot be closed
+        items.close()
 
 
 class Slots:

@@ -13,11 +13,10 @@ from ray import serve
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
-from serve_app.alignment import AlignOptions
 from serve_app.blocks import Block
 from serve_app.config import PresetArgs
 from serve_app.errors import PresetUnavailable, RayscribeError, ReplicaLost, StageFailed, UnknownPreset
-from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
+from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.presets import PresetStatus
 from serve_app.retry import again
 from serve_app.stages import Audio, WindowText
@@ -95,7 +94,7 @@ class RayStages:
         """Tell who speaks when."""
         return await self._ask("diarization", self._diarization.speakers.remote(voices, options, owner))
 
-    async def _ask(self, stage: str, response: Awaitable[Any]) -> Any:
+    async def _ask(self, stage: str, response: Awaitable[Value]) -> Value:
         return await answer(response, f"{stage} of preset '{self._preset}'")
 
 

@@ -1,13 +1,17 @@
 """What a pipeline hears of a file, in one pass: its speech windows and its blocks, as they come."""
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from pydantic import ValidationError
+
 from serve_app.blocks import Block, BlockCutter
+from serve_app.config import VadArgs
+from serve_app.errors import BadRequest
 from serve_app.flow import Clock
-from serve_app.options import RequestOptions
+from serve_app.options import RequestOptions, SpeechOptions
 from serve_app.stages import Audio
 from serve_app.tape import Piece
 from serve_app.windows import Window
@@ -81,6 +85,15 @@ class Listener:
         yield from _windows(found)
         yield from _blocks(cutter.close() if cutter else ())
         yield HeardEnd(stop)
+
+
+def speech_settings(args: VadArgs, wanted: SpeechOptions) -> VadArgs:
+    """Return the preset's settings with a request's instead, as far as it has any; raises BadRequest."""
+    changes = {name: value for name, value in asdict(wanted).items() if value is not None}
+    try:
+        return VadArgs.model_validate({**args.model_dump(), **changes}) if changes else args
+    except ValidationError as error:
+        raise BadRequest(f"chunking_strategy: {error.errors()[0]['msg']}", "chunking_strategy") from error
 
 
 def _timed(pieces: Iterator[Piece], clock: Clock) -> Iterator[Piece]:

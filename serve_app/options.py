@@ -4,20 +4,50 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from serve_app.errors import BadRequest
+from serve_app.windows import Clip
 
 Task = Literal["transcribe", "translate"]
 
 
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""OpenAI's: each next one is tried when a window's text fails the thresholds."""
+
+
+def schedule(temperature: float) -> tuple[float, ...]:
+    """Return the temperatures to try for the one on OpenAI's wire: 0 is raised automatically, others are final."""
+    return TEMPERATURES if temperature == 0 else (temperature,)
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How a window is decoded; windows with equal options share a batch. `language` None: detect it."""
+    """How a window is decoded; windows with equal options share a batch. `language` None: detect it.
+
+    Temperature 0 searches with `beam_size` (None: the preset's) and `patience`, others sample `best_of` texts and keep
+    the likeliest. A threshold of None is never failed; see `quality.judge`. `suppress_tokens` -1: the model's own list.
+    """
 
     language: str | None = None
     task: Task = "transcribe"
     initial_prompt: str | None = None
     hotwords: str | None = None
-    temperature: float = 0.0
+    temperatures: tuple[float, ...] = TEMPERATURES
     beam_size: int | None = None
+    patience: float = 1.0
+    best_of: int = 5
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    suppress_blank: bool = True
+    suppress_tokens: tuple[int, ...] = (-1,)
+    suppress_numerals: bool = False
+    logprob_threshold: float | None = -1.0
+    compression_ratio_threshold: float | None = 2.4
+    no_speech_threshold: float | None = 0.6
+    token_probs: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.temperatures:
+            raise ValueError("temperatures is empty: name at least one, such as (0.0,)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +62,14 @@ class KnownSpeaker:
 class SpeakerOptions:
     """How many speakers to look for (None leaves it to the model), and those whose names are known.
 
-    Raises BadRequest where the numbers contradict each other.
+    `embeddings`: the speakers' voices are wanted too.     Raises BadRequest where the numbers contradict each other.
     """
 
     num_speakers: int | None = None
     min_speakers: int | None = None
     max_speakers: int | None = None
     known: tuple[KnownSpeaker, ...] = ()
+    embeddings: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_speakers", "min_speakers", "max_speakers"):
@@ -55,10 +86,48 @@ class SpeakerOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class AlignOptions:
+    """How words are placed; windows with equal options share a batch.
+
+    `chars`: with the times of characters. `interpolate_method` is whisperx's: how what has no letter to be heard by
+    gets its times from its neighbours; with `ignore` it gets none.
+    """
+
+    chars: bool = False
+    interpolate_method: Literal["nearest", "linear", "ignore"] = "nearest"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechOptions:
+    """What a request wants of the search for speech; None leaves it to the preset."""
+
+    onset: float | None = None
+    pad_ms: int | None = None
+    min_silence_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A clip of 2 to 10 s in which one person talks whose name is known: a file of any kind that FFmpeg reads."""
+
+    name: str
+    file: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """One request: decoding, whether words are placed in time, and whether speakers are told apart."""
+    """One request: what of the file is heard, how it is decoded, whether words are placed and speakers told apart.
+
+    `clips` are stretches in seconds, the only ones that are heard; none: the whole file. `language_per_window`: each
+    window is decoded in the language that is heard in it.
+    """
 
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     align: bool = True
     diarize: bool = False
     speakers: SpeakerOptions = field(default_factory=SpeakerOptions)
+    references: tuple[Reference, ...] = ()
+    speech: SpeechOptions = field(default_factory=SpeechOptions)
+    placing: AlignOptions = field(default_factory=AlignOptions)
+    clips: tuple[Clip, ...] = ()
+    language_per_window: bool = False

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.options import DecodeOptions, SpeakerOptions
+from serve_app.options import AlignOptions, DecodeOptions, SpeakerOptions
 from serve_app.transcript import Segment, Word
 from serve_app.windows import SAMPLE_RATE, Window
 
 if TYPE_CHECKING:
-    from serve_app.alignment import AlignOptions
     from serve_app.blocks import Block
     from serve_app.voices import Speakers, Voices
 
@@ -25,7 +24,10 @@ class WindowText:
     """What was decoded from one window.
 
     `token_ends[i]` is the length of the text after token i, so that the tokens of any part of the text can be found;
-    `queue_s` is how long the window waited for its batch, `model_s` how long the batch took.
+    `token_logprobs[i]` is token i's log-probability among all text tokens, where asked for (as whisper counts a word's
+    probability: the end of the text and special tokens do not compete, so it is not a part of `avg_logprob`).
+    `suspect`: no temperature passed the thresholds, or a loop was cut, and `reason` says which. `queue_s` is how long
+    the window waited for its batch, `model_s` how long the batch took; both are sums over all temperatures tried.
     """
 
     text: str
@@ -38,6 +40,9 @@ class WindowText:
     no_speech_prob: float = 0.0
     queue_s: float = 0.0
     model_s: float = 0.0
+    token_logprobs: tuple[float, ...] = ()
+    suspect: bool = False
+    reason: str = ""
 
     def segment(
         self, window: Window, start: float, end: float, text: str, tokens: tuple[int, ...], words: tuple[Word, ...] = ()
@@ -76,7 +81,7 @@ class Stages(Protocol):
         """Decode one window."""
 
     async def align(
-        self, shared: object, window: Window, text: WindowText, options: "AlignOptions", owner: str
+        self, shared: object, window: Window, text: WindowText, options: AlignOptions, owner: str
     ) -> Sequence[Segment] | None:
         """Place a window's words in time (seconds of the file); None when the language has no aligner."""
 

@@ -1,5 +1,6 @@
 """What was said, when, and by whom. All times are seconds from the start of the file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 UNSPACED_LANGUAGES = frozenset({"ja", "zh", "yue", "th", "lo", "my", "km"})
@@ -49,7 +50,10 @@ class SpeakerTurn:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The result for one file. `timings` are seconds per part of the work, `warnings` what was left undone and why."""
+    """The result for one file. `timings` are seconds per part of the work, `warnings` what was left undone and why.
+
+    `voices` are the speakers' embeddings, if they were asked for.
+    """
 
     language: str
     duration: float
@@ -57,6 +61,7 @@ class Transcript:
     turns: tuple[SpeakerTurn, ...] = ()
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+    voices: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def text(self) -> str:

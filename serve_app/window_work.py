@@ -111,9 +111,7 @@ class WindowWork:
 
     async def _aligned(self, window: Window, shared: object, text: WindowText) -> Sequence[Segment]:
         with self._clock.part("alignment"):
-            segments = await again(
-                lambda: self._stages.align(shared, window, text, self._options.placing, self._owner)
-            )
+            segments = await again(lambda: self._stages.align(shared, window, text, self._options.placing, self._owner))
         if segments is None:
             self._warnings[NO_ALIGNER.format(text.language)] = None
             return (plain_segment(window, text),)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from serve_app.alignment import AlignOptions
 from serve_app.blocks import Block
 from serve_app.errors import UnknownPreset
 from serve_app.flow import Clock
 from serve_app.listening import Heard, HeardBlock, HeardEnd, HeardWindow, Upload
-from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
+from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.presets import PresetStatus
 from serve_app.stages import Audio, WindowText
 from serve_app.transcript import Segment, SpeakerTurn, Transcript, Word

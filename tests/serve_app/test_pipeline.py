@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fakes import Call, FakeStages, listener, sounds, window
+from fakes import Call, FakeStages, listener, silence, sounds, window
 
 from serve_app.errors import NotAudio, PresetUnavailable, ReplicaLost, StageFailed, UnsupportedOption
 from serve_app.flow import Clock, Slots
 from serve_app.listening import Heard, HeardEnd, HeardWindow, Upload
-from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
+from serve_app.options import DecodeOptions, KnownSpeaker, Reference, RequestOptions, SpeakerOptions
 from serve_app.pipeline import PresetPipeline, first_cause
 from serve_app.retry import ATTEMPTS
+from serve_app.stages import Audio
 from serve_app.transcript import Segment, SpeakerTurn, Transcript
 from serve_app.window_work import LISTEN_TO
 from serve_app.windows import SAMPLE_RATE, Window
@@ -25,9 +26,13 @@ SPEAKERS = replace(ENGLISH, diarize=True)
 TURNS = (SpeakerTurn(0, 9.5, "A"), SpeakerTurn(9.5, 30, "B"))
 
 
+def no_reference(file: bytes) -> Audio:
+    raise AssertionError("nobody gave a reference")
+
+
 def pipeline(stages: FakeStages, windows: Sequence[Window] = WINDOWS, in_flight: int = 32) -> PresetPipeline:
     """A pipeline whose every upload is 30 s long with the given windows."""
-    return PresetPipeline(stages, listener(windows), in_flight)
+    return PresetPipeline(stages, listener(windows), no_reference, in_flight)
 
 
 async def run(stages: FakeStages, options: RequestOptions = ENGLISH, **made: Any) -> Transcript:
@@ -140,7 +145,8 @@ async def test_the_language_is_heard_in_the_first_windows_and_holds_for_all(coun
     transcript = await run(stages, RequestOptions(), windows=WINDOWS[:count])
     assert [call.window for call in stages.calls("detection")] == WINDOWS[: min(count, LISTEN_TO)]
     assert {call.options for call in stages.calls("transcription")} == {DecodeOptions(language="de")}
-    assert [call.window for call in stages.calls("transcription")] == WINDOWS[:count]
+    assert {call.window for call in stages.calls("transcription")} == set(WINDOWS[:count])
+    assert len(transcript.segments) == count
     assert transcript.language == "de"
 
 
@@ -174,7 +180,7 @@ async def test_windows_that_stay_below_the_thresholds_are_counted_in_a_warning()
 async def test_blocks_of_a_long_file_are_heard_each_once_and_told_apart_in_their_order() -> None:
     late = asyncio.Event()
     stages = FakeStages(turns=TURNS, gates={Window(0, 70 * SAMPLE_RATE): late})
-    made = PresetPipeline(stages, listener(WINDOWS, seconds=300))
+    made = PresetPipeline(stages, listener(WINDOWS, seconds=300), no_reference)
     task = asyncio.create_task(made.run(b"upload", SPEAKERS))
     await stages.until(lambda: len(stages.calls("diarization")) >= 4)
     assert stages.calls("clustering") == []
@@ -270,6 +276,25 @@ async def test_speakers_without_text_are_not_waited_for() -> None:
     assert stages.unfinished == []
 
 
+async def test_voices_of_references_reach_the_clustering_and_embeddings_come_back_if_wanted() -> None:
+    stages, decoded = FakeStages(turns=TURNS), list[bytes]()
+
+    def decode(file: bytes) -> Audio:
+        decoded.append(file)
+        return silence(3)
+
+    made = PresetPipeline(stages, listener(WINDOWS), decode)
+    options = replace(SPEAKERS, references=(Reference("Ann", b"her voice"),))
+    transcript = await made.run(b"upload", replace(options, speakers=SpeakerOptions(embeddings=True)))
+    assert decoded == [b"her voice"]
+    known = (KnownSpeaker("Ann", (1.0, 0.0)),)
+    assert [call.options for call in stages.calls("clustering")] == [SpeakerOptions(known=known, embeddings=True)]
+    assert transcript.voices == {"A": (1.0, 0.0)}
+    assert (await made.run(b"upload", options)).voices == {}
+    assert (await made.run(b"upload", replace(options, diarize=False))).turns == ()
+    assert len(decoded) == 2
+
+
 async def test_speakers_asked_of_a_preset_without_diarization_are_refused_before_decoding() -> None:
     heard: list[Upload] = []
 
@@ -278,7 +303,7 @@ async def test_speakers_asked_of_a_preset_without_diarization_are_refused_before
         yield HeardEnd(16_000)
 
     with pytest.raises(UnsupportedOption, match="use one with diarization") as caught:
-        await PresetPipeline(FakeStages(has_diarization=False), listen).run(b"x", SPEAKERS)
+        await PresetPipeline(FakeStages(has_diarization=False), listen, no_reference).run(b"x", SPEAKERS)
     assert caught.value.param == "model"
     assert heard == []
 
@@ -290,7 +315,7 @@ async def test_an_upload_that_is_no_audio_reaches_no_stage() -> None:
 
     stages = FakeStages()
     with pytest.raises(NotAudio):
-        await PresetPipeline(stages, listen).run(b"x", SPEAKERS)
+        await PresetPipeline(stages, listen, no_reference).run(b"x", SPEAKERS)
     assert (stages.shared, stages.begun) == ([], [])
 
 
@@ -301,7 +326,7 @@ async def test_a_file_that_turns_out_damaged_ends_the_work_on_what_was_heard() -
 
     stages = FakeStages(gates={"transcription": asyncio.Event()})
     with pytest.raises(NotAudio):
-        await PresetPipeline(stages, listen).run(b"x", SPEAKERS)
+        await PresetPipeline(stages, listen, no_reference).run(b"x", SPEAKERS)
     assert stages.unfinished == []
 
 
@@ -318,7 +343,7 @@ async def test_what_is_heard_waits_for_room_and_ends_with_the_client() -> None:
             closed.set()
 
     stages = FakeStages(gates={"transcription": asyncio.Event()})
-    task = asyncio.create_task(PresetPipeline(stages, listen, 4).run(b"x", ENGLISH))
+    task = asyncio.create_task(PresetPipeline(stages, listen, no_reference, 4).run(b"x", ENGLISH))
     await stages.until(lambda: len(stages.calls("transcription")) == 4)
     task.cancel()
     await asyncio.wait([task])
