@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +32,7 @@ class _Waiting(Generic[Item, Result]):
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs `run(key, items)` in a thread for up to `size` waiting items of equal key; owners of items take turns.
+    """Awaits `run(key, items)` for up to `size` waiting items of equal key; owners of items take turns.
 
     There is no timer: an idle model starts at once, a busy one finds the next batch already gathered. An item whose
     caller went away is dropped before it reaches the model.
@@ -42,10 +42,11 @@ class Batcher(Generic[Item, Result]):
     alone never has more than one batch in the model.
     """
 
-    def __init__(self, run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], size: int, lanes: int = 1) -> None:
+    def __init__(
+        self, run: Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]], size: int, lanes: int = 1
+    ) -> None:
         self._run = run
         self._size, self._lanes = size, lanes
-        self._threads = ThreadPoolExecutor(lanes, "batch")
         self._queues: dict[Hashable, deque[_Waiting[Item, Result]]] = {}
         self._running: Counter[Hashable] = Counter()
         self._batches: set[asyncio.Task[None]] = set()
@@ -74,7 +75,7 @@ class Batcher(Generic[Item, Result]):
         started = time.perf_counter()
         items = [waiting.item for waiting in batch]
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._threads, self._run, batch[0].key, items)
+            results = await self._run(batch[0].key, items)
             answers = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
             _fail(batch, error)
@@ -103,6 +104,18 @@ class Batcher(Generic[Item, Result]):
             self._queues[owner] = alive
             if not alive:
                 del self._queues[owner]
+
+
+def threaded(
+    run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], threads: int
+) -> Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]]:
+    """Let a blocking `run` work in threads of its own, as many at once as there are lanes."""
+    pool = ThreadPoolExecutor(threads, "batch")
+
+    def in_thread(key: Hashable, items: Sequence[Item]) -> Awaitable[Sequence[Result]]:
+        return asyncio.get_running_loop().run_in_executor(pool, run, key, items)
+
+    return in_thread
 
 
 def _take(queue: deque[_Waiting[Item, Result]], key: Hashable | None) -> _Waiting[Item, Result] | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from serve_app.aligners import Aligners
 from serve_app.alignment import Placing
 from serve_app.api import create_api
-from serve_app.batching import Batcher
+from serve_app.batching import Batcher, threaded
 from serve_app.blocks import Block
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, StoreArgs, TranscriptionArgs
 from serve_app.handles import RayPresets, RayStages
@@ -80,8 +80,10 @@ class Transcription:
         load_model: Callable[[TranscriptionArgs, StoreArgs], Any] = load_transcriber,
     ) -> None:
         self._model = load_model(args, store)
-        self._batcher: Batcher[Audio, WindowText] = Batcher(self._decode, self._model.batch_size, LANES)
-        self._detecting: Batcher[Audio, dict[str, float]] = Batcher(self._detect, self._model.batch_size)
+        self._batcher: Batcher[Audio, WindowText] = Batcher(
+            threaded(self._decode, LANES), self._model.batch_size, LANES
+        )
+        self._detecting: Batcher[Audio, dict[str, float]] = Batcher(threaded(self._detect, 1), self._model.batch_size)
 
     def _decode(self, key: Hashable, clips: Sequence[Audio]) -> list[WindowText]:
         options, temperature = cast(tuple[DecodeOptions, float], key)
@@ -120,8 +122,8 @@ class Alignment:
     ) -> None:
         self._args = args
         first = next(iter(args.models))
-        self._aligners = Aligners(lambda language: load_model(args, store, language), first, args.keep_loaded)
-        self._batcher: Batcher[Placing, list[Segment]] = Batcher(self._align, args.batch_size, LANES)
+        self._aligners = Aligners(lambda language: load_model(args, store, language), args.keep_loaded, first)
+        self._batcher: Batcher[Placing, list[Segment]] = Batcher(threaded(self._align, LANES), args.batch_size, LANES)
 
     async def wake(self) -> None:
         """Answer once the first model is loaded."""
@@ -137,7 +139,7 @@ class Alignment:
 
     def _align(self, key: Hashable, batch: Sequence[Placing]) -> list[list[Segment]]:
         language, options = cast(tuple[str, AlignOptions], key)
-        with self._aligners.using(language) as aligner:
+        with self._aligners.use(language) as aligner:
             placed: list[list[Segment]] = aligner.align(batch, options)
         return placed
 
@@ -152,7 +154,7 @@ class Diarization:
         load_model: Callable[[DiarizationArgs, StoreArgs], Any] = load_diarizer,
     ) -> None:
         self._model = load_model(args, store)
-        self._batcher: Batcher[Callable[[], Any], Any] = Batcher(lambda key, work: [each() for each in work], 1, LANES)
+        self._batcher: Batcher[Callable[[], Any], Any] = Batcher(threaded(_call, LANES), 1, LANES)
 
     async def wake(self) -> None:
         """Answer once the model is loaded."""
@@ -172,6 +174,10 @@ class Diarization:
     async def _do(self, work: Callable[[], T], owner: str) -> T:
         result: T = (await self._batcher.submit(None, work, owner)).result
         return result
+
+
+def _call(key: Hashable, work: Sequence[Callable[[], Any]]) -> list[Any]:
+    return [each() for each in work]
 
 
 class Pipeline:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serve_app.batching import Batcher, Timed
+from serve_app.batching import Batcher, Timed, threaded
 
 
 @dataclass
@@ -61,21 +61,21 @@ async def results(tasks: Sequence[asyncio.Task[Timed[int]]]) -> list[int]:
 
 async def test_an_idle_model_starts_at_once(model: Model) -> None:
     model.may_go.set()
-    timed = await Batcher(model.run, 4).submit("a", 21)
+    timed = await Batcher(threaded(model.run, 1), 4).submit("a", 21)
     assert timed.result == 42
     assert timed.queue_s >= 0
     assert timed.model_s >= 0
 
 
 async def test_everybody_gets_their_own_result(model: Model) -> None:
-    batcher = Batcher(model.run, 4)
+    batcher = Batcher(threaded(model.run, 1), 4)
     tasks = [await held(model, batcher), *send(batcher, "a", range(1, 20))]
     model.may_go.set()
     assert await results(tasks) == [2 * item for item in range(20)]
 
 
 async def test_what_waits_is_decoded_together_up_to_the_bound(model: Model) -> None:
-    batcher = Batcher(model.run, 4)
+    batcher = Batcher(threaded(model.run, 1), 4)
     tasks = [await held(model, batcher), *send(batcher, "a", range(1, 11))]
     await asyncio.sleep(0)
     model.may_go.set()
@@ -84,7 +84,7 @@ async def test_what_waits_is_decoded_together_up_to_the_bound(model: Model) -> N
 
 
 async def test_only_equal_keys_share_a_batch_and_the_oldest_goes_first(model: Model) -> None:
-    batcher = Batcher(model.run, 8)
+    batcher = Batcher(threaded(model.run, 1), 8)
     tasks = [await held(model, batcher)]
     for key, item in (("a", 1), ("b", 2), ("a", 3), ("c", 4), ("b", 5)):
         tasks += send(batcher, key, [item])
@@ -106,7 +106,7 @@ async def test_a_busy_key_does_not_starve_another() -> None:
             asyncio.run_coroutine_threadsafe(refill(), loop).result(10)
         return items
 
-    batcher: Batcher[int, int] = Batcher(run, 2)
+    batcher: Batcher[int, int] = Batcher(threaded(run, 1), 2)
 
     async def refill() -> None:
         more.extend(send(batcher, "a", [1, 2, 3]))
@@ -119,7 +119,7 @@ async def test_a_busy_key_does_not_starve_another() -> None:
 
 
 async def test_a_cancelled_caller_is_dropped_before_the_model(model: Model) -> None:
-    batcher = Batcher(model.run, 4)
+    batcher = Batcher(threaded(model.run, 1), 4)
     first = await held(model, batcher)
     gone, *stay = send(batcher, "a", [1, 2, 3])
     await asyncio.sleep(0)
@@ -131,7 +131,7 @@ async def test_a_cancelled_caller_is_dropped_before_the_model(model: Model) -> N
 
 
 async def test_a_caller_cancelled_inside_a_batch_leaves_the_others_theirs(model: Model) -> None:
-    batcher = Batcher(model.run, 4)
+    batcher = Batcher(threaded(model.run, 1), 4)
     gone = await held(model, batcher)
     (waiting,) = send(batcher, "a", [1])
     await asyncio.sleep(0)
@@ -143,7 +143,7 @@ async def test_a_caller_cancelled_inside_a_batch_leaves_the_others_theirs(model:
 
 
 async def test_when_all_callers_are_gone_the_model_is_left_alone(model: Model) -> None:
-    batcher = Batcher(model.run, 4)
+    batcher = Batcher(threaded(model.run, 1), 4)
     first = await held(model, batcher)
     gone = send(batcher, "a", [1, 2])
     await asyncio.sleep(0)
@@ -160,7 +160,7 @@ async def test_when_all_callers_are_gone_the_model_is_left_alone(model: Model) -
 async def test_a_failure_reaches_every_caller_of_its_batch_and_the_next_works(
     model: Model, key: str, error: str
 ) -> None:
-    batcher = Batcher(model.run, 4)
+    batcher = Batcher(threaded(model.run, 1), 4)
     first = await held(model, batcher)
     lost, good = send(batcher, key, [1, 2, 3]), send(batcher, "a", [4])
     await asyncio.sleep(0)
@@ -178,13 +178,13 @@ async def test_the_model_runs_one_batch_at_a_time() -> None:
         lock.release()
         return items
 
-    batcher: Batcher[int, int] = Batcher(run, 2)
+    batcher: Batcher[int, int] = Batcher(threaded(run, 1), 2)
     await results([task for key in "abc" for task in send(batcher, key, range(6))])
     assert overlaps == [False] * 9
 
 
 async def test_owners_take_turns_however_much_one_of_them_has_waiting(model: Model) -> None:
-    batcher = Batcher(model.run, 4)
+    batcher = Batcher(threaded(model.run, 1), 4)
     tasks = [asyncio.create_task(batcher.submit("a", 0, "long"))]
     await model.is_busy()
     tasks += [asyncio.create_task(batcher.submit("a", item, "long")) for item in range(1, 13)]
@@ -208,7 +208,7 @@ async def test_with_a_second_lane_another_owner_does_not_wait_for_the_batch_that
             assert go.wait(10)
         return items
 
-    batcher: Batcher[str, str] = Batcher(run, 2, lanes=2)
+    batcher: Batcher[str, str] = Batcher(threaded(run, 2), 2, lanes=2)
     long = [asyncio.create_task(batcher.submit("a", f"long {i}", "long")) for i in range(4)]
     assert await asyncio.wait_for(running.get(), 10) == ("long 0", "long 1")
     short = await asyncio.wait_for(batcher.submit("a", "short", "short"), 10)
@@ -232,7 +232,7 @@ async def test_two_lanes_never_run_more_than_two_batches_and_lose_nothing() -> N
             at_once -= 1
         return items
 
-    batcher: Batcher[int, int] = Batcher(run, 3, lanes=2)
+    batcher: Batcher[int, int] = Batcher(threaded(run, 2), 3, lanes=2)
     tasks = [asyncio.create_task(batcher.submit(i % 2, i, i % 7)) for i in range(100)]
     assert await results(tasks) == list(range(100))
     assert most <= 2
