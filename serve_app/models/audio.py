@@ -29,7 +29,7 @@ FULL_SCALE = np.float32(1 / 32768)
 PIECE = 5 * SAMPLE_RATE
 """Samples that make a piece; the last of a stretch is shorter, and a piece with a codec's long frame longer."""
 
-Block = tuple[int, NDArray[np.int16]]
+Placed = tuple[int, NDArray[np.int16]]
 """The sample of the file at which they begin, and decoded samples."""
 
 
@@ -88,7 +88,7 @@ def _not_empty(file: BinaryIO) -> BinaryIO:
     return file
 
 
-def _blocks(container: Any, wanted: Sequence[Window]) -> Iterator[Block]:
+def _blocks(container: Any, wanted: Sequence[Window]) -> Iterator[Placed]:
     if not container.streams.audio:
         raise NoAudioStream("the uploaded file has no audio stream", "file")
     resampler, timeline, at = _resampler(), _Timeline(container), 0
@@ -108,7 +108,7 @@ def _resampler() -> Any:
     return av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
 
 
-def _placed(at: int, frames: Sequence[Any]) -> Iterator[Block]:
+def _placed(at: int, frames: Sequence[Any]) -> Iterator[Placed]:
     for frame in frames:
         block = frame.to_ndarray()[0]
         yield at, block
@@ -160,7 +160,7 @@ def _frames(container: Any, wanted: Sequence[Window]) -> Iterator[Any]:
         raise damage
 
 
-def _within(blocks: Iterator[Block], wanted: Sequence[Window]) -> Iterator[Block]:
+def _within(blocks: Iterator[Placed], wanted: Sequence[Window]) -> Iterator[Placed]:
     """Yield the wanted samples alone; what the file leaves out among them is silence."""
     left = deque(wanted)
     for at, block in blocks:
@@ -177,13 +177,13 @@ def _within(blocks: Iterator[Block], wanted: Sequence[Window]) -> Iterator[Block
             return
 
 
-def _silence(start: int, stop: int) -> Iterator[Block]:
+def _silence(start: int, stop: int) -> Iterator[Placed]:
     """Yield silence piece by piece, so that a time stamp that lies hits the duration limit, not the memory."""
     for at in range(start, stop, PIECE):
         yield at, np.zeros(min(PIECE, stop - at), np.int16)
 
 
-def _limited(blocks: Iterator[Block], max_duration_s: float) -> Iterator[Block]:
+def _limited(blocks: Iterator[Placed], max_duration_s: float) -> Iterator[Placed]:
     samples = 0
     for at, block in blocks:
         samples += len(block)
@@ -196,7 +196,7 @@ def _limited(blocks: Iterator[Block], max_duration_s: float) -> Iterator[Block]:
         yield at, block
 
 
-def _joined(blocks: Iterator[Block]) -> Iterator[Piece]:
+def _joined(blocks: Iterator[Placed]) -> Iterator[Piece]:
     """Yield pieces of a few seconds; one ends early where the next block does not follow it."""
     start = stop = 0
     held: list[NDArray[np.int16]] = []

@@ -25,7 +25,10 @@ In all others packets are skipped one by one: without decoding them, an hour tak
 
 
 def packets(container: Any, wanted: Sequence[Window]) -> Iterator[Any]:
-    """Yield the first audio stream's packets that hold the wanted stretches, and None wherever some were left out."""
+    """Yield the first audio stream's packets that hold the wanted stretches, and None wherever some were left out.
+
+    Where no packet says its time, all are yielded. A seek that fails or lands too late is undone: packets are skipped.
+    """
     return _Reader(container).through(wanted)
 
 
@@ -42,7 +45,7 @@ class _Reader:
         self._stream = container.streams.audio[0]
         self._origin = (container.start_time or 0) / av.time_base
         self._can_seek = _seeks_exactly(container.format.name, self._stream.codec_context.name)
-        self._here = 0.0
+        self._here: float | None = None
         for stream in container.streams:
             stream.discard = Discard.default if stream is self._stream else Discard.all
         self._packets: Iterator[Any] = container.demux(self._stream)
@@ -52,26 +55,26 @@ class _Reader:
             begin = clip.start_s - PREROLL_S if clip.start_s > PREROLL_S else float("-inf")
             jumped = self._seek(begin)
             for packet in self._packets:
-                self._here = self._time(packet, self._here)
-                if self._here < begin and packet.size:
+                self._here = here = self._time(packet, self._here)
+                if here is not None and here < begin and packet.size:
                     jumped = True
                     continue
                 if jumped:
                     yield None
                 jumped = False
                 yield packet
-                if self._here > clip.stop_s + SLACK_S:
+                if here is not None and here > clip.stop_s + SLACK_S:
                     break
             else:
                 return
 
-    def _time(self, packet: Any, unknown: float) -> float:
+    def _time(self, packet: Any, unknown: float | None) -> float | None:
         stamp = packet.dts if packet.pts is None else packet.pts
         return unknown if stamp is None else float(stamp * packet.time_base) - self._origin
 
     def _seek(self, target: float) -> bool:
         """Go to the last packet before a time, if that is worth it; return whether packets were left out."""
-        if not self._can_seek or target - self._here < SEEK_WORTH_S:
+        if not self._can_seek or target - (self._here or 0.0) < SEEK_WORTH_S:
             return False
         try:
             if self._lands_before(target):
@@ -85,7 +88,8 @@ class _Reader:
     def _lands_before(self, target: float) -> bool:
         self._go_to(target)
         first = next(self._packets, None)
-        if first is None or self._time(first, float("inf")) > target + PREROLL_S / 2:
+        landed = None if first is None else self._time(first, None)
+        if landed is None or landed > target + PREROLL_S / 2:
             return False
         self._packets = chain([first], self._packets)
         return True
@@ -93,4 +97,4 @@ class _Reader:
     def _go_to(self, seconds: float) -> None:
         self._container.seek(int((seconds + self._origin) / self._stream.time_base), stream=self._stream)
         self._packets = self._container.demux(self._stream)
-        self._here = seconds
+        self._here = None

@@ -265,17 +265,19 @@ def joined(heard: list[Piece]) -> Audio:
 def lag_and_likeness(part: Audio, whole: Audio) -> tuple[int, float]:
     """By how many samples (of at most 80) the part would have to move, and how alike they are then."""
     length = min(len(part), 4 * SAMPLE_RATE)
-    middle = part[80 : length - 160]
-    alike = [np.corrcoef(middle, whole[80 + lag : length - 160 + lag])[0, 1] for lag in range(-80, 81)]
-    return int(np.argmax(alike)) - 80, float(np.max(alike))
+    spectra = [np.fft.rfft(audio[:length], 2 * length) for audio in (whole, part)]
+    products = np.fft.irfft(spectra[0] * spectra[1].conj())
+    lag = int(np.argmax(np.roll(products, 80)[:161])) - 80
+    middle = slice(80, length - 80)
+    return lag, np.corrcoef(part[middle], np.roll(whole[:length], -lag)[middle])[0, 1]
 
 
 @pytest.mark.parametrize(("container", "codec", "rate"), CODECS)
-@pytest.mark.parametrize("clip", [(0.0, 4.0), (1.5, 4.0), (31.234, 34.0), (100.0, None)])
+@pytest.mark.parametrize("clip", [(0.0, 4.0), (1.5, 4.0), (21.234, 24.0), (30.0, None)])
 def test_a_clip_lies_where_it_lies_in_the_whole_file(
     data: Path, container: str, codec: str, rate: int, clip: tuple[float, float | None]
 ) -> None:
-    content = encoded(data / "two_minutes.flac", container, codec, rate)
+    content = encoded(data / "three_speakers.flac", container, codec, rate)
     whole, heard = decode(content), list(pieces(content, clips=[clip]))
     first, last = round(clip[0] * SAMPLE_RATE), len(whole) if clip[1] is None else round(clip[1] * SAMPLE_RATE)
     assert heard[0].start == first
@@ -287,7 +289,7 @@ def test_a_clip_lies_where_it_lies_in_the_whole_file(
 
 @pytest.mark.parametrize(("container", "codec", "rate"), CODECS)
 def test_a_clip_behind_the_end_yields_nothing(data: Path, container: str, codec: str, rate: int) -> None:
-    content = encoded(data / "two_minutes.flac", container, codec, rate)
+    content = encoded(data / "three_speakers.flac", container, codec, rate)
     end = len(decode(content)) / SAMPLE_RATE
     assert list(pieces(content, clips=[(end + 0.1, None)])) == []
     assert list(pieces(content, clips=[(end + 300, end + 400)])) == []
@@ -320,7 +322,7 @@ def test_what_a_file_leaves_out_inside_a_clip_is_silence() -> None:
 
 @pytest.mark.parametrize("keep", [0.3, 0.6])
 def test_clips_of_a_truncated_file_are_heard_as_far_as_it_goes(data: Path, keep: float) -> None:
-    content = encoded(data / "two_minutes.flac", "ogg", "libopus", 48_000)
+    content = encoded(data / "three_speakers.flac", "ogg", "libopus", 48_000)
     cut = content[: int(len(content) * keep)]
     end = len(decode(cut)) / SAMPLE_RATE
     heard = list(pieces(cut, clips=[(2.0, 3.0), (end - 5, None)]))
