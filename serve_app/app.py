@@ -28,7 +28,7 @@ def build_preset(args: PresetArgs) -> Application:
     """Build one preset's application: its Pipeline over the stages it owns."""
     store = args.store.resolved()
     transcription = args.transcription
-    waiting = BATCHES_ON_HAND * transcription.batch_size
+    waiting = BATCHES_ON_HAND * transcription.largest_batch
     stages: dict[str, Any] = {
         "transcription": _stage(Transcription, max_ongoing_requests=waiting).bind(transcription, store)
     }

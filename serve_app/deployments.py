@@ -70,7 +70,7 @@ class Transcription:
         load_model: Callable[[TranscriptionArgs, StoreArgs], Any] = load_transcriber,
     ) -> None:
         self._model = load_model(args, store)
-        self._batcher: Batcher[Audio, WindowText] = Batcher(self._decode, args.batch_size)
+        self._batcher: Batcher[Audio, WindowText] = Batcher(self._decode, args.largest_batch)
 
     def _decode(self, options: Hashable, clips: Sequence[Audio]) -> list[WindowText]:
         texts: list[WindowText] = self._model.transcribe(clips, options)

@@ -20,7 +20,10 @@ class WindowText:
     """What was decoded from one window.
 
     `token_ends[i]` is the length of the text after token i, so that the tokens of any part of the text can be found;
-    `queue_s` is how long the window waited for its batch, `model_s` how long the batch took.
+    `token_logprobs[i]` is token i's log-probability among all text tokens, where asked for (as whisper counts a word's
+    probability: the end of the text and special tokens do not compete, so it is not a part of `avg_logprob`).
+    `suspect`: no temperature passed the thresholds, or a loop was cut, and `reason` says which. `queue_s` is how long
+    the window waited for its batch, `model_s` how long the batch took; both are sums over all temperatures tried.
     """
 
     text: str
@@ -33,6 +36,9 @@ class WindowText:
     no_speech_prob: float = 0.0
     queue_s: float = 0.0
     model_s: float = 0.0
+    token_logprobs: tuple[float, ...] = ()
+    suspect: bool = False
+    reason: str = ""
 
     def segment(
         self, window: Window, start: float, end: float, text: str, tokens: tuple[int, ...], words: tuple[Word, ...] = ()

@@ -99,7 +99,7 @@ async def test_the_language_is_heard_once_in_the_longest_window_and_holds_for_al
 
 async def test_options_reach_the_stages() -> None:
     stages = FakeStages(turns=TURNS)
-    decode = DecodeOptions("en", "transcribe", "Before.", "Ray", 0.3, 2)
+    decode = DecodeOptions("en", "transcribe", "Before.", "Ray", (0.3,), 2)
     await run(stages, RequestOptions(decode, True, True, SpeakerOptions(2, 1, 3)))
     assert {call.options for call in stages.calls("transcription")} == {decode}
     assert [call.options for call in stages.calls("diarization")] == [SpeakerOptions(2, 1, 3)]
