@@ -5,9 +5,9 @@ No `from __future__ import annotations` here or in `app.py`: Serve reads the bui
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from model_store import UsageError, parse_size
 from serve_app.strict import Strict
@@ -77,6 +77,18 @@ def _absolute(place: str) -> str:
     return place if "://" in place else str(Path(place).expanduser().resolve())
 
 
+def _number_or_auto(lowest: int, highest: int) -> BeforeValidator:
+    """Accept a whole number in a range or 'auto', with one error for both."""
+
+    def check(value: object) -> object:
+        whole = isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
+        if not whole and value != "auto":
+            raise ValueError(f"must be 'auto' or a whole number from {lowest} to {highest}, not {value!r}")
+        return value
+
+    return BeforeValidator(check)
+
+
 class TranscriptionArgs(Strict):
     """The transcription stage: a Whisper snapshot in CTranslate2 format, `name@revision`."""
 
@@ -84,8 +96,20 @@ class TranscriptionArgs(Strict):
     device: Device = "auto"
     compute_type: ComputeType = "default"
     threads: int = Field(default=0, ge=0, description="CPU threads of one replica; 0: as many as Ray gave it")
-    batch_size: int = Field(default=8, ge=1, le=256, description="windows decoded together at most")
+    batch_size: Annotated[int | Literal["auto"], _number_or_auto(1, 256)] = Field(
+        default="auto", description="windows decoded together at most; auto: as measured on this machine"
+    )
+    workers: Annotated[int | Literal["auto"], _number_or_auto(1, 8)] = Field(
+        default="auto", description="batches decoded at once; auto: two where that was measured to be faster, else one"
+    )
     beam_size: int = Field(default=5, ge=1, le=16)
+
+    @property
+    def largest_batch(self) -> int:
+        """The most windows that a batch may hold, whatever is measured."""
+        if self.batch_size != "auto":
+            return self.batch_size
+        return 16 if self.device == "cpu" else 32
 
     @model_validator(mode="after")
     def _cpus_have_no_half_floats(self) -> Self:

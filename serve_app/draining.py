@@ -11,11 +11,9 @@ FILES_AT_ONCE = 32
 """A pipeline replica holds the upload of each file under way."""
 REQUESTS_AT_ONCE = 200
 """A gateway replica only passes them on."""
-BATCHES_ON_HAND = 2
-"""A transcription replica takes on this many batches: one in the model, the rest ready behind it."""
-WINDOWS_ON_HAND = 16
-"""An alignment replica takes on this many windows."""
-BLOCKS_ON_HAND = 4
+WINDOWS_ON_HAND = 256
+"""A transcription or alignment replica takes on this many windows: requests take turns there, not on the way to it."""
+BLOCKS_ON_HAND = 64
 """A diarization replica takes on this many blocks of audio."""
 BLOCK_S = 70
 """A block of a minute, with what of its neighbour its last chunk hears."""
@@ -27,8 +25,7 @@ def on_hand(deployment: str, args: PresetArgs | GatewayArgs) -> int:
     """Return the `max_ongoing_requests` of a deployment."""
     if isinstance(args, GatewayArgs):
         return REQUESTS_AT_ONCE
-    counts = {"Pipeline": FILES_AT_ONCE, "Alignment": WINDOWS_ON_HAND, "Diarization": BLOCKS_ON_HAND}
-    return counts.get(deployment, BATCHES_ON_HAND * args.transcription.batch_size)
+    return {"Pipeline": FILES_AT_ONCE, "Diarization": BLOCKS_ON_HAND}.get(deployment, WINDOWS_ON_HAND)
 
 
 def longest_work_s(deployment: str, args: PresetArgs | GatewayArgs, taken_on: int | None = None) -> float:

@@ -8,7 +8,6 @@ from serve_app.windows import Clip
 
 Task = Literal["transcribe", "translate"]
 
-
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """OpenAI's: each next one is tried when a window's text fails the thresholds."""
 

@@ -6,7 +6,7 @@ from fastapi import UploadFile
 from pydantic import Field, model_validator
 
 from serve_app.errors import BadRequest, UnsupportedOption
-from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
+from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions, schedule
 from serve_app.strict import Strict
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json", "rttm"]
@@ -32,7 +32,9 @@ class TranscriptionForm(Strict):
     model: str | None = Field(default=None, description="a preset, or a name that the gateway maps to one")
     language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639 code; detected if absent")
     prompt: str | None = Field(default=None, description="text that could have come before, in the same language")
-    temperature: float = Field(default=0.0, ge=0, le=1, description="0: beam search; above: sampling")
+    temperature: float = Field(
+        default=0.0, ge=0, le=1, description="0: beam search, raised if a text fails; else sampling"
+    )
     response_format: ResponseFormat = "json"
     timestamp_granularities: list[Literal["word", "segment"]] = Field(
         default_factory=list, alias="timestamp_granularities[]", description="with verbose_json only"
@@ -66,7 +68,7 @@ class TranscriptionForm(Strict):
                 language=self.language,
                 initial_prompt=self.prompt,
                 hotwords=", ".join(self.keywords) or None,
-                temperature=self.temperature,
+                temperatures=schedule(self.temperature),
                 beam_size=self.beam_size,
             ),
             align=self.response_format not in UNTIMED_FORMATS,

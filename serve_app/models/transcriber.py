@@ -1,7 +1,9 @@
 """The transcription model: Whisper in CTranslate2 format, by the same calls as whisperx, without torch."""
 
-import zlib
+import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from serve_app.config import TranscriptionArgs
 from serve_app.errors import UnsupportedOption
 from serve_app.options import DecodeOptions
+from serve_app.quality import compression_ratio
 from serve_app.stages import Audio, WindowText
 from serve_app.windows import SAMPLE_RATE
 
@@ -21,10 +24,18 @@ DYNAMIC_RANGE = 2.0
 """Whisper clips log-mel at 8 below its maximum, and divides by 4."""
 SILENT_FLOOR = -1.5
 """What Whisper makes of digital silence: (log10(1e-10) + 4) / 4."""
+LEAST_WORKERS = 2
+"""One batch of long files, and beside it one of short requests; workers share the weights."""
+NUMERALS = frozenset("0123456789%$£")
+"""What `suppress_numerals` never lets be written; whisperx's `find_numeral_symbol_tokens`."""
+FORCED_TOKENS = 32
+"""Tokens of a measured window: about ten seconds of speech."""
+FEW_FRAMES = 16
+"""Token probabilities need no word times, so the time warping that comes along is kept small."""
 
 
 class Transcriber:
-    """Decodes batches of windows of at most 30 s.
+    """Decodes batches of windows of at most 30 s; `workers` batches may be in it at once, from as many threads.
 
     `languages` are those of the snapshot: none given means all of Whisper's, and one alone is never detected.
     """
@@ -33,39 +44,95 @@ class Transcriber:
         from faster_whisper import WhisperModel
 
         self._args = args
+        self.threads = threads
+        self.workers = LEAST_WORKERS if args.workers == "auto" else max(LEAST_WORKERS, args.workers)
         self._model: Any = WhisperModel(
-            str(path), device=args.device, compute_type=args.compute_type, cpu_threads=threads, local_files_only=True
+            str(path),
+            device=args.device,
+            compute_type=args.compute_type,
+            cpu_threads=threads,
+            num_workers=self.workers,
+            local_files_only=True,
         )
         self._languages: tuple[str, ...] = tuple(languages or self._model.supported_languages)
+        self._tokenizer = lru_cache(maxsize=None)(self._new_tokenizer)
+        self._numerals = lru_cache(maxsize=None)(self._find_numerals)
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+        return str(self._model.model.device)
+
+    @property
+    def compute_type(self) -> str:
+        """What is really computed in, such as int8_float32."""
+        return str(self._model.model.compute_type)
 
     def warm_up(self) -> None:
         """Decode a second of silence."""
         self.transcribe([np.zeros(SAMPLE_RATE, np.float32)], DecodeOptions(language=self._languages[0]))
 
-    def transcribe(self, clips: Sequence[Audio], options: DecodeOptions) -> list[WindowText]:
-        """Decode clips of equal options as one batch; clips of different languages fall into one batch per language."""
-        from faster_whisper.transcribe import get_ctranslate2_storage
+    def transcribe(
+        self, clips: Sequence[Audio], options: DecodeOptions, temperature: float | None = None
+    ) -> list[WindowText]:
+        """Decode clips of equal options as one batch, at one temperature (None: the first of the options').
 
-        encoded = self._model.encode(np.stack([self._features(clip) for clip in clips]))
-        languages = self._settle(encoded, len(clips), options.language)
-        if len(set(languages)) == 1:
-            return self._generate(encoded, len(clips), languages[0], options)
-        hidden = np.array(encoded.to_device(_cpu()))
-        one_by_one = (get_ctranslate2_storage(hidden[i : i + 1]) for i in range(len(clips)))
-        return [
-            self._generate(one, 1, language, options)[0] for one, language in zip(one_by_one, languages, strict=True)
-        ]
+        Without a language each clip is decoded in its own, one batch per language. Raises `UnsupportedOption`.
+        """
+        self._check(options)
+        temperature = options.temperatures[0] if temperature is None else temperature
+        encoded = self._encode(clips)
+        if options.language is not None:
+            return self._generate(encoded, len(clips), options.language, options, temperature)
+        languages = [max(row, key=row.__getitem__) for row in self._heard(encoded, len(clips))]
+        texts: dict[int, WindowText] = {}
+        for language in dict.fromkeys(languages):
+            places = [place for place, each in enumerate(languages) if each == language]
+            part = encoded if len(places) == len(clips) else _rows(encoded, places)
+            texts.update(zip(places, self._generate(part, len(places), language, options, temperature), strict=True))
+        return [texts[place] for place in range(len(clips))]
 
-    def _settle(self, encoded: Any, count: int, language: str | None) -> list[str]:
-        if language is not None:
-            if language not in self._languages:
-                raise UnsupportedOption(_unheard(language, self._languages), "language")
-            return [language] * count
-        if len(self._languages) == 1 or not self._model.model.is_multilingual:
-            return [self._languages[0]] * count
-        known = {f"<|{code}|>" for code in self._languages}
-        ranked = self._model.model.detect_language(encoded)
-        return [next((token for token, _ in row if token in known), row[0][0])[2:-2] for row in ranked]
+    def detect(self, clips: Sequence[Audio]) -> list[dict[str, float]]:
+        """Return for each clip the probability of each of the snapshot's languages; they sum to 1."""
+        if self._only_language:
+            return [{self._only_language: 1.0} for _ in clips]
+        return self._heard(self._encode(clips), len(clips))
+
+    def forced(self, size: int) -> None:
+        """Decode a batch of noise to a fixed length, so that batches of different sizes can be compared."""
+        noise = np.random.default_rng(0).normal(0, 0.2, (size, self._model.model.n_mels, WINDOW_FRAMES))
+        tokenizer = self._tokenizer(self._languages[0], "transcribe")
+        prompt = self._prompt(tokenizer, DecodeOptions())
+        self._model.model.generate(
+            self._model.encode(noise.astype(np.float32)),
+            [prompt] * size,
+            beam_size=self._args.beam_size,
+            max_length=2 * FORCED_TOKENS,  # CTranslate2 writes half of it, and counts the prompt into the other
+            suppress_tokens=[-1, tokenizer.eot],
+        )
+
+    def _check(self, options: DecodeOptions) -> None:
+        if options.language is not None and options.language not in self._languages:
+            raise UnsupportedOption(_unheard(options.language, self._languages), "language")
+        if options.task == "translate":
+            multilingual = self._model.model.is_multilingual
+            if not multilingual or self._model.hf_tokenizer.token_to_id("<|translate|>") is None:
+                raise UnsupportedOption("this preset's model cannot translate; use one that is multilingual", "task")
+
+    @property
+    def _only_language(self) -> str | None:
+        alone = len(self._languages) == 1 or not self._model.model.is_multilingual
+        return self._languages[0] if alone else None
+
+    def _heard(self, encoded: Any, count: int) -> list[dict[str, float]]:
+        if self._only_language:
+            return [{self._only_language: 1.0}] * count
+        rows = ({token[2:-2]: value for token, value in row} for row in self._model.model.detect_language(encoded))
+        known = [{code: row[code] for code in self._languages if code in row} for row in rows]
+        return [{code: value / sum(row.values()) for code, value in row.items()} for row in known]
+
+    def _encode(self, clips: Sequence[Audio]) -> Any:
+        return self._model.encode(np.stack([self._features(clip) for clip in clips]))
 
     def _features(self, clip: Audio) -> NDArray[np.float32]:
         """Return the log-mel features (n_mels, 3000) of a clip followed by silence up to 30 s.
@@ -79,58 +146,92 @@ class Transcriber:
         full[:, : mel.shape[1]] = mel[:, :WINDOW_FRAMES]
         return full
 
-    def _generate(self, encoded: Any, count: int, language: str, options: DecodeOptions) -> list[WindowText]:
+    def _generate(
+        self, encoded: Any, count: int, language: str, options: DecodeOptions, temperature: float
+    ) -> list[WindowText]:
         tokenizer = self._tokenizer(language, options.task)
+        prompt = self._prompt(tokenizer, options)
         results = self._model.model.generate(
             encoded,
-            [self._prompt(tokenizer, options)] * count,
+            [prompt] * count,
             max_length=self._model.max_length,
             return_scores=True,
             return_no_speech_prob=True,
-            **self._search(options),
+            **self._search(options, temperature),
+            **self._limits(options),
         )
-        return [self._window_text(tokenizer, result, language, options) for result in results]
+        texts = [_window_text(tokenizer, result, language, options, temperature) for result in results]
+        return self._with_token_logprobs(encoded, prompt, texts) if options.token_probs else texts
 
-    def _tokenizer(self, language: str, task: str) -> Any:
+    def _with_token_logprobs(self, encoded: Any, prompt: list[int], texts: list[WindowText]) -> list[WindowText]:
+        """Read all tokens through the decoder once; `align` puts the last token of the prompt in by itself."""
+        tokens = [list(text.tokens) for text in texts]
+        aligned = self._model.model.align(encoded, prompt[:-1], tokens, FEW_FRAMES)
+        rows = ([math.log(max(value, 1e-30)) for value in each.text_token_probs] for each in aligned)
+        return [replace(text, token_logprobs=tuple(row)) for text, row in zip(texts, rows, strict=True)]
+
+    def _new_tokenizer(self, language: str, task: str) -> Any:
         from faster_whisper.tokenizer import Tokenizer
 
         multilingual = self._model.model.is_multilingual
         return Tokenizer(self._model.hf_tokenizer, multilingual, task=task, language=language)
 
-    def _prompt(self, tokenizer: Any, options: DecodeOptions) -> Any:
+    def _prompt(self, tokenizer: Any, options: DecodeOptions) -> list[int]:
+        """Return hotwords, the end of the prompt, and the start of the transcript: at most half of what fits."""
         previous = tokenizer.encode(" " + options.initial_prompt.strip()) if options.initial_prompt else []
-        return self._model.get_prompt(tokenizer, previous, without_timestamps=True, hotwords=options.hotwords)
-
-    def _search(self, options: DecodeOptions) -> dict[str, Any]:
-        if options.temperature > 0:
-            return {"beam_size": 1, "sampling_topk": 0, "sampling_temperature": options.temperature}
-        return {"beam_size": options.beam_size or self._args.beam_size, "patience": 1.0}
-
-    def _window_text(self, tokenizer: Any, result: Any, language: str, options: DecodeOptions) -> WindowText:
-        tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
-        text = tokenizer.decode(tokens)
-        return WindowText(
-            text=text,
-            language=language,
-            tokens=tuple(tokens),
-            token_ends=tuple(len(tokenizer.decode(tokens[: i + 1])) for i in range(len(tokens))),
-            temperature=options.temperature,
-            avg_logprob=result.scores[0] * len(result.sequences_ids[0]) / (len(result.sequences_ids[0]) + 1),
-            compression_ratio=_compression_ratio(text),
-            no_speech_prob=result.no_speech_prob,
+        hotwords = tokenizer.encode(" " + options.hotwords.strip()) if options.hotwords else []
+        room = self._model.max_length // 2 - 1 - len(hotwords)
+        last = previous[-room:] if room > 0 else []
+        prompt: list[int] = self._model.get_prompt(
+            tokenizer, last, without_timestamps=True, hotwords=options.hotwords if hotwords else None
         )
+        return prompt
+
+    def _search(self, options: DecodeOptions, temperature: float) -> dict[str, Any]:
+        if temperature > 0:
+            sampled = {"num_hypotheses": options.best_of, "sampling_topk": 0, "sampling_temperature": temperature}
+            return {"beam_size": 1, **sampled}
+        return {"beam_size": options.beam_size or self._args.beam_size, "patience": options.patience}
+
+    def _limits(self, options: DecodeOptions) -> dict[str, Any]:
+        numerals = self._numerals() if options.suppress_numerals else ()
+        return {
+            "length_penalty": options.length_penalty,
+            "repetition_penalty": options.repetition_penalty,
+            "no_repeat_ngram_size": options.no_repeat_ngram_size,
+            "suppress_blank": options.suppress_blank,
+            "suppress_tokens": [*options.suppress_tokens, *numerals],
+        }
+
+    def _find_numerals(self) -> tuple[int, ...]:
+        tokenizer = self._tokenizer(self._languages[0], "transcribe")
+        return tuple(token for token in range(tokenizer.eot) if NUMERALS & set(tokenizer.decode([token])))
+
+
+def _window_text(tokenizer: Any, result: Any, language: str, options: DecodeOptions, temperature: float) -> WindowText:
+    made = len(result.sequences_ids[0])
+    tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
+    text = tokenizer.decode(tokens)
+    return WindowText(
+        text=text,
+        language=language,
+        tokens=tuple(tokens),
+        token_ends=tuple(len(tokenizer.decode(tokens[: i + 1])) for i in range(len(tokens))),
+        temperature=temperature,
+        avg_logprob=result.scores[0] * made**options.length_penalty / (made + 1) if made else 0.0,  # a greedy 0 is NaN
+        compression_ratio=compression_ratio(text),
+        no_speech_prob=result.no_speech_prob,
+    )
+
+
+def _rows(encoded: Any, places: Sequence[int]) -> Any:
+    """Return some windows of an encoded batch, by way of the CPU; float32 holds every other type exactly."""
+    import ctranslate2
+    from faster_whisper.transcribe import get_ctranslate2_storage
+
+    hidden = np.array(encoded.to_device(ctranslate2.Device.cpu).to(ctranslate2.DataType.float32))
+    return get_ctranslate2_storage(hidden[list(places)])
 
 
 def _unheard(language: str, known: Sequence[str]) -> str:
     return f"this preset's model does not hear language '{language}', only: {', '.join(sorted(known))}"
-
-
-def _cpu() -> Any:
-    import ctranslate2
-
-    return ctranslate2.Device.cpu
-
-
-def _compression_ratio(text: str) -> float:
-    data = text.encode()
-    return len(data) / len(zlib.compress(data)) if data else 0.0

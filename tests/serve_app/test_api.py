@@ -113,7 +113,7 @@ async def test_options_reach_the_preset(client: httpx.AsyncClient, presets: Fake
         client, language="de", prompt="Vorher.", temperature="0.5", beam_size="2", diarize="true", num_speakers="2"
     )
     options = presets.asked[0][2]
-    assert options.decode == DecodeOptions("de", "transcribe", "Vorher.", None, 0.5, 2)
+    assert options.decode == DecodeOptions("de", "transcribe", "Vorher.", None, (0.5,), 2)
     assert (options.diarize, options.speakers.num_speakers) == (True, 2)
 
 

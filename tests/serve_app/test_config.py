@@ -24,8 +24,17 @@ def complaint(**changes: Any) -> str:
 def test_a_model_is_enough() -> None:
     args = preset()
     assert (args.alignment, args.diarization) == (None, None)
-    assert (args.transcription.device, args.transcription.batch_size, args.transcription.beam_size) == ("auto", 8, 5)
+    transcription = args.transcription
+    assert (transcription.device, transcription.batch_size, transcription.workers) == ("auto", "auto", "auto")
+    assert transcription.beam_size == 5
     assert (args.vad.window_s, args.limits.windows_in_flight) == (30.0, 32)
+
+
+@pytest.mark.parametrize(
+    ("given", "most"), [({}, 32), ({"device": "cpu"}, 16), ({"device": "cpu", "batch_size": 3}, 3)]
+)
+def test_the_largest_batch_is_a_number_also_where_it_is_measured(given: dict[str, Any], most: int) -> None:
+    assert preset(transcription={"model": "m", **given}).transcription.largest_batch == most
 
 
 def test_settings_cannot_be_changed_later() -> None:
@@ -55,7 +64,13 @@ def test_an_unknown_key_names_the_nearest_right_one(changes: dict[str, Any], sai
         ({"preset": ""}, "preset", "match pattern"),
         ({"transcription": {}}, "transcription.model", "Field required"),
         ({"transcription": {"model": "m", "device": "gpu"}}, "transcription.device", "'cpu', 'cuda' or 'auto'"),
-        ({"transcription": {"model": "m", "batch_size": 0}}, "transcription.batch_size", "greater than or equal to 1"),
+        ({"transcription": {"model": "m", "batch_size": 0}}, "transcription.batch_size", "whole number from 1 to 256"),
+        (
+            {"transcription": {"model": "m", "batch_size": "many"}},
+            "transcription.batch_size",
+            "'auto' or a whole number",
+        ),
+        ({"transcription": {"model": "m", "workers": True}}, "transcription.workers", "from 1 to 8, not True"),
         ({"transcription": {"model": "m", "beam_size": 17}}, "transcription.beam_size", "less than or equal to 16"),
         ({"transcription": {"model": "m", "threads": -1}}, "transcription.threads", "greater than or equal to 0"),
         ({"vad": {"onset": 1}}, "vad.onset", "less than 1"),

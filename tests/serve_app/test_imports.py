@@ -19,7 +19,7 @@ def imported_by(code: str) -> set[str]:
 
 
 def test_the_plain_modules_import_neither_ray_nor_any_model() -> None:
-    names = "api body_limit config errors formats options pipeline presets problems schemas speakers stages strict"
+    names = "api body_limit config errors formats languages options pipeline presets problems quality schemas speakers stages strict"
     modules = [f"serve_app.{name}" for name in [*names.split(), "batching", "transcript", "windows"]]
     assert imported_by(f"import {', '.join(modules)}") == set()
 

@@ -114,7 +114,7 @@ async def test_options_arrive_as_the_sdk_writes_them(client: openai.AsyncOpenAI,
     )
     options = presets.asked[0][2]
     assert (options.decode.language, options.decode.initial_prompt) == ("de", "Vorher.")
-    assert (options.decode.temperature, options.decode.hotwords) == (0.5, "Ray, Serve")
+    assert (options.decode.temperatures, options.decode.hotwords) == ((0.5,), "Ray, Serve")
     assert (options.diarize, options.speakers.num_speakers) == (True, 2)
 
 

@@ -34,7 +34,7 @@ def test_every_field_reaches_its_stage() -> None:
         response_format="verbose_json",
     )
     assert asked.options() == RequestOptions(
-        decode=DecodeOptions("de", "transcribe", "Vorher.", "Ray, Serve", 0.4, 3),
+        decode=DecodeOptions("de", "transcribe", "Vorher.", "Ray, Serve", (0.4,), 3),
         align=True,
         diarize=True,
         speakers=SpeakerOptions(2, 1, 4),
