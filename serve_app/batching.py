@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Run = Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,7 @@ class Batcher(Generic[Item, Result]):
     alone never has more than one batch in the model.
     """
 
-    def __init__(
-        self, run: Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]], size: int, lanes: int = 1
-    ) -> None:
+    def __init__(self, run: Run[Item, Result], size: int, lanes: int = 1) -> None:
         self._run = run
         self._size, self._lanes = size, lanes
         self._queues: dict[Hashable, deque[_Waiting[Item, Result]]] = {}
@@ -108,7 +107,7 @@ class Batcher(Generic[Item, Result]):
 
 def threaded(
     run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], threads: int
-) -> Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]]:
+) -> Run[Item, Result]:
     """Let a blocking `run` work in threads of its own, as many at once as there are lanes."""
     pool = ThreadPoolExecutor(threads, "batch")
 

@@ -106,7 +106,7 @@ def _whisper(args: TranscriptionArgs, entry: Entry) -> Need:
         mb / 1000,
         WHISPER_WORK_GB * scale * activations,
         WHISPER_WINDOW_GB * scale * activations * beams,
-        args.batch_size,
+        args.largest_batch,
     )
 
 
