@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,17 +30,19 @@ async def in_thread(items: Generator[T]) -> AsyncGenerator[T]:
 
 
 class Slots:
-    """How many windows of a request are under way at once: more while they find their stage hungry.
+    """How many windows or blocks of a request are under way at once: more while they find their stage hungry.
 
     Few fill a few replicas and leave the autoscaler something to see; what waits longer than it is worked on would only
     wait elsewhere.
     """
 
     GROWTH = 8
+    UNHURRIED = 1.5
 
     def __init__(self, first: int) -> None:
         self.first = self._limit = first
         self._taken = 0
+        self._quickest = float("inf")
         self._free = asyncio.Event()
 
     async def take(self) -> None:
@@ -55,6 +57,20 @@ class Slots:
         self._taken -= 1
         self._limit = min(self._limit + 1, self.GROWTH * self.first) if hungry else max(self._limit - 1, self.first)
         self._free.set()
+
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Give a slot back that was taken, after work that always costs the same: if it was quick, nobody waited."""
+        began = time.perf_counter()
+        hungry = False
+        try:
+            yield
+            took = time.perf_counter() - began
+            self._quickest = min(self._quickest, took)
+            hungry = took < self.UNHURRIED * self._quickest
+        finally:
+            self.give_back(hungry=hungry)
 
 
 class Clock:

@@ -39,7 +39,7 @@ class PresetPipeline:
         listen: Listen,
         decode: Callable[[bytes], Audio],
         windows_in_flight: int = 64,
-        blocks_in_flight: int = 4,
+        blocks_in_flight: int = 16,
     ) -> None:
         self._stages = stages
         self._listen, self._decode = listen, decode
@@ -110,12 +110,10 @@ class _Request:
         self._work.end(group)
 
     async def _hear(self, heard: HeardBlock) -> Voices:
-        try:
+        async with self._blocks.held():
             shared = self._stages.share(heard.samples)
             with self.clock.part("diarization"):
                 return await again(lambda: self._stages.hear(shared, heard.block, self._owner))
-        finally:
-            self._blocks.give_back()
 
     def _references(self) -> Sequence[Reference]:
         return self._options.references if self._options.diarize else ()
