@@ -1,39 +1,21 @@
 """Decoding: whatever FFmpeg reads becomes mono at 16 kHz, and what cannot be heard is refused by its reason."""
 
 import json
-import wave
 from contextlib import suppress
-from fractions import Fraction
-from functools import cache
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from sounds import joined, tone, wav, with_a_gap
 
-from serve_app.errors import AudioTooLong, BadAudio, BadRequest, EmptyAudio, NoAudioStream, NotAudio
-from serve_app.models.audio import Piece, decode, pieces
+from serve_app.errors import AudioTooLong, BadAudio, EmptyAudio, NoAudioStream, NotAudio
+from serve_app.models.audio import decode, pieces
 from serve_app.stages import Audio
 from serve_app.windows import SAMPLE_RATE
 
 SENTENCE = ["one_sentence.ogg", "one_sentence_8khz_stereo.mp3", "video.mp4"]
-
-
-def wav(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
-    """A 16-bit wav file; samples of shape (n,) or (n, channels) in -1…1."""
-    file = BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
-        writer.setsampwidth(2)
-        writer.setframerate(rate)
-        writer.writeframes(np.round(samples * 32767).astype("<i2").tobytes())
-    return file.getvalue()
-
-
-def tone(seconds: float, rate: int = SAMPLE_RATE) -> np.ndarray:
-    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
 
 
 def likeness(audio: Audio, original: Audio) -> float:
@@ -162,20 +144,6 @@ def test_an_upload_opens_no_socket() -> None:
         decode(session.encode())
 
 
-def with_a_gap(seconds: float, rate: int = SAMPLE_RATE) -> bytes:
-    """A second of tone, nothing for `seconds`, and a second of tone, in a container that keeps time stamps."""
-    file = BytesIO()
-    with av.open(file, "w", format="matroska") as container:
-        stream = container.add_stream("pcm_s16le", rate=rate, layout="mono")
-        for start in (0.0, 1.0 + seconds):
-            samples = (tone(1, rate) * 32767).astype(np.int16)[None]
-            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = rate, round(start * rate), Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return file.getvalue()
-
-
 def test_a_gap_in_the_time_stamps_is_silence() -> None:
     audio = decode(with_a_gap(2.0))
     assert len(audio) == pytest.approx(4 * SAMPLE_RATE, abs=160)
@@ -229,107 +197,3 @@ def test_nothing_is_read_before_the_first_piece_is_asked_for(tmp_path: Path) -> 
 def test_an_open_file_without_bytes_is_named() -> None:
     with pytest.raises(EmptyAudio, match="0 bytes"):
         next(pieces(BytesIO()))
-
-
-CODECS = [  # container, codec, rate
-    ("wav", "pcm_s16le", 16_000),
-    ("flac", "flac", 44_100),
-    ("mp3", "libmp3lame", 44_100),
-    ("ogg", "libopus", 48_000),
-    ("ogg", "flac", 44_100),
-    ("ipod", "aac", 44_100),
-    ("webm", "libopus", 48_000),
-    ("adts", "aac", 16_000),
-    ("mpegts", "aac", 48_000),
-]
-
-
-@cache
-def encoded(path: Path, container: str, codec: str, rate: int) -> bytes:
-    """A file in another container and codec."""
-    file = BytesIO()
-    with av.open(path) as source, av.open(file, "w", format=container) as target:
-        stream = target.add_stream(codec, rate=rate, layout="mono")
-        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=rate)
-        frames = [out for frame in source.decode(audio=0) for out in resampler.resample(frame)]
-        for frame in [*frames, *resampler.resample(None)]:
-            target.mux(stream.encode(frame))
-        target.mux(stream.encode(None))
-    return file.getvalue()
-
-
-def joined(heard: list[Piece]) -> Audio:
-    return np.concatenate([piece.samples for piece in heard])
-
-
-def lag_and_likeness(part: Audio, whole: Audio) -> tuple[int, float]:
-    """By how many samples (of at most 80) the part would have to move, and how alike they are then."""
-    length = min(len(part), 4 * SAMPLE_RATE)
-    spectra = [np.fft.rfft(audio[:length], 2 * length) for audio in (whole, part)]
-    products = np.fft.irfft(spectra[0] * spectra[1].conj())
-    lag = int(np.argmax(np.roll(products, 80)[:161])) - 80
-    middle = slice(80, length - 80)
-    return lag, np.corrcoef(part[middle], np.roll(whole[:length], -lag)[middle])[0, 1]
-
-
-@pytest.mark.parametrize(("container", "codec", "rate"), CODECS)
-@pytest.mark.parametrize("clip", [(0.0, 4.0), (1.5, 4.0), (21.234, 24.0), (30.0, None)])
-def test_a_clip_lies_where_it_lies_in_the_whole_file(
-    data: Path, container: str, codec: str, rate: int, clip: tuple[float, float | None]
-) -> None:
-    content = encoded(data / "three_speakers.flac", container, codec, rate)
-    whole, heard = decode(content), list(pieces(content, clips=[clip]))
-    first, last = round(clip[0] * SAMPLE_RATE), len(whole) if clip[1] is None else round(clip[1] * SAMPLE_RATE)
-    assert heard[0].start == first
-    assert heard[-1].stop == pytest.approx(last, abs=32)
-    lag, alike = lag_and_likeness(joined(heard), whole[first:])
-    assert abs(lag) <= 0.003 * SAMPLE_RATE
-    assert alike > 0.95
-
-
-@pytest.mark.parametrize(("container", "codec", "rate"), CODECS)
-def test_a_clip_behind_the_end_yields_nothing(data: Path, container: str, codec: str, rate: int) -> None:
-    content = encoded(data / "three_speakers.flac", container, codec, rate)
-    end = len(decode(content)) / SAMPLE_RATE
-    assert list(pieces(content, clips=[(end + 0.1, None)])) == []
-    assert list(pieces(content, clips=[(end + 300, end + 400)])) == []
-    last = list(pieces(content, clips=[(end - 1, end + 50), (end + 60, None)]))
-    assert last[-1].stop == pytest.approx(end * SAMPLE_RATE, abs=32)
-
-
-def test_clips_come_in_the_order_of_time_and_nothing_between_them(data: Path) -> None:
-    path = data / "two_minutes.flac"
-    whole = decode(path.read_bytes())
-    heard = list(pieces(path, clips=[(60.0, 61.5), (5.0, 6.0), (6.0, 7.0)]))
-    assert [(each.start, each.stop) for each in heard] == [(80_000, 112_000), (960_000, 984_000)]
-    for each in heard:
-        np.testing.assert_allclose(each.samples, whole[each.start : each.stop], atol=1e-4)
-
-
-def test_only_what_is_heard_counts_towards_the_duration(data: Path) -> None:
-    path = data / "two_minutes.flac"
-    assert list(pieces(path, 10, [(0, 5), (60, 65)]))
-    with pytest.raises(AudioTooLong):
-        list(pieces(path, 9.9, [(0, 5), (60, 65)]))
-
-
-def test_what_a_file_leaves_out_inside_a_clip_is_silence() -> None:
-    heard = list(pieces(with_a_gap(4.0), clips=[(0.5, 2), (3, 5.5)]))
-    assert [(each.start, each.stop) for each in heard] == [(8_000, 32_000), (48_000, 88_000)]
-    assert np.abs(heard[0].samples[9_600:]).max() == 0
-    assert np.abs(heard[1].samples[-4_000:]).max() == pytest.approx(0.5, abs=0.01)
-
-
-@pytest.mark.parametrize("keep", [0.3, 0.6])
-def test_clips_of_a_truncated_file_are_heard_as_far_as_it_goes(data: Path, keep: float) -> None:
-    content = encoded(data / "three_speakers.flac", "ogg", "libopus", 48_000)
-    cut = content[: int(len(content) * keep)]
-    end = len(decode(cut)) / SAMPLE_RATE
-    heard = list(pieces(cut, clips=[(2.0, 3.0), (end - 5, None)]))
-    assert heard[-1].stop == pytest.approx(end * SAMPLE_RATE, abs=0.03 * SAMPLE_RATE)
-
-
-def test_clips_that_cannot_be_are_refused(data: Path) -> None:
-    with pytest.raises(BadRequest, match="before it begins") as caught:
-        next(pieces(data / "one_sentence.ogg", clips=[(3, 2)]))
-    assert caught.value.param == "clip_timestamps"

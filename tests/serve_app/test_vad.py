@@ -101,6 +101,7 @@ def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seams every few seconds instead of every few minutes."""
     monkeypatch.setattr(vad, "FIRST", 3 * SAMPLE_RATE)
     monkeypatch.setattr(vad, "LONGEST", 7 * SAMPLE_RATE)
+    monkeypatch.setattr(vad, "CONTEXT", vad.CONTEXT)
 
 
 def loud(options: VadArgs) -> Detector:
@@ -128,11 +129,18 @@ bursts = st.lists(st.tuples(st.integers(14, 120), st.integers(1, 150)), max_size
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(bursts, st.lists(st.integers(0, 1 << 30), max_size=30), st.sampled_from([5.0, 12.0]))
+@given(
+    bursts,
+    st.lists(st.integers(0, 1 << 30), max_size=30),
+    st.sampled_from([5.0, 12.0]),
+    st.sampled_from([100, 2400]),
+    st.sampled_from([0, 5 * SAMPLE_RATE]),
+)
 def test_seams_and_pieces_change_nothing(
-    short_chunks: None, turns: list[tuple[int, int]], cuts: list[int], window_s: float
+    short_chunks: None, turns: list[tuple[int, int]], cuts: list[int], window_s: float, min_speech_ms: int, context: int
 ) -> None:
-    options = VadArgs(window_s=window_s, pause_s=3, min_silence_ms=0, min_speech_ms=100, pad_ms=200)
+    vad.CONTEXT = context  # undone by short_chunks
+    options = VadArgs(window_s=window_s, pause_s=3, min_silence_ms=0, min_speech_ms=min_speech_ms, pad_ms=200)
     parts = [np.repeat(np.float32([0, 1]), [512 * quiet, 512 * noisy]) for quiet, noisy in turns]
     audio = np.concatenate([*parts, np.zeros(700, np.float32)])
     found = listen(SpeechStream(loud(options), options), split(audio, cuts))
