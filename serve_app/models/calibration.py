@@ -1,0 +1,202 @@
+"""Batch size and batches at once, measured on this machine once and kept beside the node cache.
+
+How much batching gains depends on the model, the device and the threads: on busy cores larger batches can even lose.
+"""
+
+import hashlib
+import json
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from model_store.files import write_atomically
+from serve_app.config import TranscriptionArgs
+
+SIZES = (1, 2, 4, 8, 16, 32)
+ENOUGH = 0.95
+"""A smaller batch that gets so near to the best throughput is taken: its windows wait less."""
+BUDGET_S = 4.0
+"""What measuring may take; sizes 1 and 2 are measured whatever they take."""
+ROUNDS = 2
+"""The quicker of two rounds counts: the first also pays for memory."""
+LIBRARIES = ("ctranslate2", "faster-whisper")
+FORMAT = 1
+
+logger = logging.getLogger("ray.serve.rayscribe")
+
+Clock = Callable[[], float]
+
+
+class Measurable(Protocol):
+    """What is measured; `models.transcriber.Transcriber` is."""
+
+    device: str
+    compute_type: str
+    threads: int
+    workers: int
+
+    def forced(self, size: int) -> None:
+        """Decode a batch of a fixed length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Windows per batch, batches at once, and the seconds per window that were measured for each batch size."""
+
+    batch_size: int
+    at_once: int
+    seconds_per_window: dict[int, float] = field(default_factory=dict)
+
+
+def calibrated(
+    model: Measurable, args: TranscriptionArgs, cache: Path | str, digest: str, clock: Clock = time.perf_counter
+) -> Tuning:
+    """Return the tuning kept for this snapshot (`digest`) and machine, else measure it and keep it under `cache`.
+
+    Processes that start side by side each measure; the last to finish is kept. Where `cache` cannot be written, the
+    next process measures again.
+    """
+    key = key_of(model, args, digest)
+    path = place(cache, key)
+    tuning = _kept(path, key)
+    if tuning is None:
+        tuning = measured(model, args, clock)
+        _keep(path, key, tuning)
+    return tuning
+
+
+def key_of(model: Measurable, args: TranscriptionArgs, digest: str) -> dict[str, Any]:
+    """Return all that a measurement holds for; whatever of it changes, it is measured again."""
+    return {
+        "format": FORMAT,
+        "snapshot": digest,
+        "device": device_name(model.device),
+        "compute_type": model.compute_type,
+        "threads": model.threads,
+        "beam_size": args.beam_size,
+        "largest_batch": args.largest_batch,
+        "workers": args.workers,
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def place(cache: Path | str, key: Mapping[str, Any]) -> Path:
+    """Return where the tuning for a key is kept."""
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return Path(cache) / "calibration" / f"{digest[:32]}.json"
+
+
+def measured(model: Measurable, args: TranscriptionArgs, clock: Clock = time.perf_counter) -> Tuning:
+    """Measure: the smallest batch near the best throughput, then whether two such batches at once do more."""
+    most = args.largest_batch
+    seconds = _by_size(model, [*(size for size in SIZES if size < most), most], clock)
+    batch_size = smallest_good(seconds)
+    at_once = args.workers
+    if at_once == "auto":
+        at_once = _worth_two(model, batch_size, seconds[batch_size], clock)
+    return Tuning(batch_size, at_once, seconds)
+
+
+def smallest_good(seconds_per_window: Mapping[int, float]) -> int:
+    """Return the smallest batch size that reaches 95 % of the best throughput."""
+    best = min(seconds_per_window.values())
+    return min(size for size, seconds in seconds_per_window.items() if best >= ENOUGH * seconds)
+
+
+def device_name(device: str) -> str:
+    """Return the name of the GPU's or the CPU's make, without asking torch; the kind alone where nobody tells it."""
+    if device == "cuda":
+        return _field(sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")), "Model") or device
+    return _field([Path("/proc/cpuinfo")], "model name") or platform.processor() or device
+
+
+def _by_size(model: Measurable, sizes: Iterable[int], clock: Clock) -> dict[int, float]:
+    """Measure ascending batch sizes until time is up, the device is full, or two in a row gained nothing."""
+    began = clock()
+    seconds: dict[int, float] = {}
+    for size in sizes:
+        expected = ROUNDS * size * min(seconds.values(), default=0.0)
+        if size > 2 and (clock() - began + expected > BUDGET_S or _in_vain(list(seconds.values()))):
+            break
+        took = _quickest(lambda size=size: model.forced(size), clock, first=not seconds)  # type: ignore[misc]
+        if took is None:
+            break
+        seconds[size] = took / size
+    return seconds
+
+
+def _in_vain(seconds: list[float]) -> bool:
+    return len(seconds) > 2 and min(seconds[-2:]) > ENOUGH * min(seconds[:-2])
+
+
+def _worth_two(model: Measurable, size: int, alone: float, clock: Clock) -> int:
+    with ThreadPoolExecutor(2) as pool:
+        took = _quickest(lambda: list(pool.map(model.forced, [size, size])), clock, first=False)
+    return 2 if took is not None and took / (2 * size) < ENOUGH * alone else 1
+
+
+def _quickest(run: Callable[[], object], clock: Clock, first: bool) -> float | None:
+    """Return the quicker round's seconds; None when the device has no room for it, which the `first` may not lack."""
+    rounds = []
+    try:
+        for _ in range(ROUNDS):
+            began = clock()
+            run()
+            rounds.append(clock() - began)
+    except (RuntimeError, MemoryError) as error:  # CTranslate2 says "out of memory" so
+        if first:
+            raise
+        logger.info("measuring stops before this batch: %s", error)
+        return None
+    return min(rounds)
+
+
+def _field(paths: Iterable[Path], name: str) -> str | None:
+    """Return the first value of `name: value` in the first file that has one."""
+    for path in paths:
+        try:
+            lines = path.read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            key, _, value = line.partition(":")
+            if key.strip() == name and value.strip():
+                return value.strip()
+    return None
+
+
+def _kept(path: Path, key: Mapping[str, Any]) -> Tuning | None:
+    """Read a kept tuning; None where there is none, or it is broken, or another key's."""
+    try:
+        kept = json.loads(path.read_text())
+        if kept["key"] != key:
+            return None
+        seconds = {int(size): float(value) for size, value in kept["seconds_per_window"].items()}
+        tuning = Tuning(int(kept["batch_size"]), int(kept["at_once"]), seconds)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.warning("%s is no calibration (%s: %s); it is measured again", path, type(error).__name__, error)
+        return None
+    return tuning if tuning.at_once >= 1 and 1 <= tuning.batch_size <= key["largest_batch"] else None
+
+
+def _keep(path: Path, key: Mapping[str, Any], tuning: Tuning) -> None:
+    kept = {
+        "key": key,
+        "batch_size": tuning.batch_size,
+        "at_once": tuning.at_once,
+        "seconds_per_window": tuning.seconds_per_window,
+    }
+    try:
+        write_atomically(path, json.dumps(kept, indent=1).encode())
+    except OSError as error:
+        logger.warning("calibration is not kept (%s); make %s writable, or each start measures again", error, path)
+    else:
+        logger.info("measured %s", json.dumps({name: value for name, value in kept.items() if name != "key"}))
