@@ -105,9 +105,7 @@ class Batcher(Generic[Item, Result]):
                 del self._queues[owner]
 
 
-def threaded(
-    run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], threads: int
-) -> Run[Item, Result]:
+def threaded(run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], threads: int) -> Run[Item, Result]:
     """Let a blocking `run` work in threads of its own, as many at once as there are lanes."""
     pool = ThreadPoolExecutor(threads, "batch")
 

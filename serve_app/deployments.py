@@ -5,6 +5,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
+from model_store import Snapshot
 from serve_app.aligners import Aligners
 from serve_app.alignment import Placing
 from serve_app.api import create_api
@@ -31,15 +32,17 @@ LANES = 2
 
 def load_transcriber(args: TranscriptionArgs, store: StoreArgs) -> Any:
     """Load the Whisper snapshot of a transcription stage."""
+    from serve_app.models.calibration import calibrated
     from serve_app.models.transcriber import Transcriber
 
     threads = threads_for(args.threads)
-    return load(
-        args.model,
-        store,
-        lambda: import_module("faster_whisper"),
-        lambda snapshot: Transcriber(snapshot.path, args, snapshot.manifest.languages, threads),
-    )
+
+    def build(snapshot: Snapshot) -> Transcriber:
+        model = Transcriber(snapshot.path, args, snapshot.manifest.languages, threads)
+        model.batch_size = calibrated(model, args, store.cache, snapshot.digest).batch_size
+        return model
+
+    return load(args.model, store, lambda: import_module("faster_whisper"), build)
 
 
 def load_aligner(args: AlignmentArgs, store: StoreArgs, language: str) -> Any:

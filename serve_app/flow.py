@@ -58,7 +58,6 @@ class Slots:
         self._limit = min(self._limit + 1, self.GROWTH * self.first) if hungry else max(self._limit - 1, self.first)
         self._free.set()
 
-
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """Give a slot back that was taken, after work that always costs the same: if it was quick, nobody waited."""

@@ -6,7 +6,8 @@ from fastapi import UploadFile
 from pydantic import Field, model_validator
 
 from serve_app.errors import BadRequest, UnsupportedOption
-from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions, schedule
+from serve_app.form_values import clips, references
+from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
 from serve_app.strict import Strict
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json", "rttm"]
@@ -19,14 +20,28 @@ REFUSED = {
     "stream": "streaming is not offered yet; leave stream out and read the whole answer",
     "include": "log-probabilities per token are not offered; verbose_json carries avg_logprob per segment",
     "languages": "give one language, or none to have it detected",
-    "known_speaker_names": "known speakers are not offered; speakers are named A, B, … in order of appearance",
-    "known_speaker_references": "known speakers are not offered; speakers are named A, B, … in order of appearance",
 }
 """Documented options that are refused, never silently ignored, with what to do instead."""
 
 
+ANY_SPEECH = SpeechOptions()
+
+
+class ServerVad(Strict):
+    """OpenAI's settings for how speech is found; what is left out is the preset's."""
+
+    type: Literal["server_vad"]
+    threshold: float | None = Field(default=None, gt=0, lt=1)
+    prefix_padding_ms: int | None = Field(default=None, ge=0, le=5000)
+    silence_duration_ms: int | None = Field(default=None, ge=0, le=10_000)
+
+    def options(self) -> SpeechOptions:
+        """Return them by our names."""
+        return SpeechOptions(self.threshold, self.prefix_padding_ms, self.silence_duration_ms)
+
+
 class TranscriptionForm(Strict):
-    """OpenAI's fields; `diarize`, `num_speakers`, `min_speakers`, `max_speakers`, `beam_size` are additions."""
+    """OpenAI's fields; those after `chunking_strategy` that OpenAI has not are additions."""
 
     file: UploadFile = Field(description="audio or video, any container and codec that FFmpeg reads")
     model: str | None = Field(default=None, description="a preset, or a name that the gateway maps to one")
@@ -40,12 +55,23 @@ class TranscriptionForm(Strict):
         default_factory=list, alias="timestamp_granularities[]", description="with verbose_json only"
     )
     keywords: list[str] = Field(default_factory=list, alias="keywords[]", description="words to listen for")
-    chunking_strategy: str | None = Field(default=None, description="only 'auto': speech is always cut at silence")
+    chunking_strategy: Literal["auto"] | ServerVad | None = Field(
+        default=None, description="speech is always cut at silence: auto, as the preset does; server_vad, as told"
+    )
     diarize: bool | None = Field(default=None, description="tell speakers apart; diarized_json implies it")
     num_speakers: int | None = Field(default=None, ge=1, le=50)
     min_speakers: int | None = Field(default=None, ge=1, le=50)
     max_speakers: int | None = Field(default=None, ge=1, le=50)
     beam_size: int | None = Field(default=None, ge=1, le=16)
+    hotwords: str | None = Field(default=None, description="as keywords, in one string")
+    suppress_numerals: bool = Field(default=False, description="write numbers in words, so that they can be aligned")
+    multilingual: bool = Field(default=False, description="hear the language of each window by itself")
+    clip_timestamps: str | None = Field(
+        default=None, description="start,end,start,end … in seconds: only these are heard; the last end may be left out"
+    )
+    logprob_threshold: float | None = Field(default=-1.0, le=0, description="below it a window is decoded again")
+    compression_ratio_threshold: float | None = Field(default=2.4, gt=0, description="above it likewise")
+    no_speech_threshold: float | None = Field(default=0.6, ge=0, le=1, description="above it a doubtful text is none")
     stream: bool | None = None
     include: list[str] = Field(default_factory=list, alias="include[]")
     languages: list[str] = Field(default_factory=list, alias="languages[]")
@@ -56,7 +82,7 @@ class TranscriptionForm(Strict):
     @classmethod
     def _blank_is_absent(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            return {_outermost(key): value for key, value in values.items() if value != ""}
+            return _gathered({key: value for key, value in values.items() if value != ""}, "chunking_strategy")
         return values
 
     def options(self) -> RequestOptions:
@@ -67,27 +93,37 @@ class TranscriptionForm(Strict):
             decode=DecodeOptions(
                 language=self.language,
                 initial_prompt=self.prompt,
-                hotwords=", ".join(self.keywords) or None,
+                hotwords=", ".join([*self.keywords, *filter(None, [self.hotwords])]) or None,
                 temperatures=schedule(self.temperature),
                 beam_size=self.beam_size,
+                suppress_numerals=self.suppress_numerals,
+                logprob_threshold=self.logprob_threshold,
+                compression_ratio_threshold=self.compression_ratio_threshold,
+                no_speech_threshold=self.no_speech_threshold,
             ),
             align=self.response_format not in UNTIMED_FORMATS,
             diarize=diarize,
             speakers=SpeakerOptions(self.num_speakers, self.min_speakers, self.max_speakers),
+            references=references(self.known_speaker_names, self.known_speaker_references),
+            speech=self.chunking_strategy.options() if isinstance(self.chunking_strategy, ServerVad) else ANY_SPEECH,
+            clips=clips(self.clip_timestamps),
+            language_per_window=self.multilingual and self.language is None,
         )
 
     def _refuse(self) -> None:
         for name, mend in REFUSED.items():
             if getattr(self, name):
                 raise UnsupportedOption(f"'{name}': {mend}", name)
-        if self.chunking_strategy not in (None, "auto"):
-            raise UnsupportedOption("'chunking_strategy': only 'auto' is offered", "chunking_strategy")
         if self.timestamp_granularities and self.response_format != "verbose_json":
             raise BadRequest("timestamp_granularities needs response_format=verbose_json", "timestamp_granularities")
         if self.response_format in SPEAKER_FORMATS and self.diarize is False:
             raise BadRequest(f"{self.response_format} cannot do without speakers; leave diarize out", "diarize")
 
 
-def _outermost(key: str) -> str:
-    """Return `chunking_strategy` for `chunking_strategy[type]`: OpenAI's clients send its object in brackets."""
-    return key.partition("[")[0] if key.startswith("chunking_strategy[") else key
+def _gathered(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Make an object of `name[key]`, which is how OpenAI's clients send one in a form."""
+    inner = {key[len(name) + 1 : -1]: key for key in values if key.startswith(f"{name}[") and key.endswith("]")}
+    if not inner:
+        return values
+    rest = {key: value for key, value in values.items() if key not in inner.values()}
+    return {**rest, name: {key: values[full] for key, full in inner.items()}}

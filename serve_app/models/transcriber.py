@@ -45,6 +45,7 @@ class Transcriber:
 
         self._args = args
         self.threads = threads
+        self.batch_size = args.largest_batch
         self.workers = LEAST_WORKERS if args.workers == "auto" else max(LEAST_WORKERS, args.workers)
         self._model: Any = WhisperModel(
             str(path),

@@ -42,7 +42,7 @@ def test_decoding_and_speech_detection_need_no_torch() -> None:
 
 
 def test_model_modules_import_no_model_library_by_themselves() -> None:
-    names = "aligner devices diarizer environment transcriber vad"
+    names = "aligner calibration devices diarizer environment transcriber vad"
     modules = ", ".join(f"serve_app.models.{name}" for name in names.split())
     assert imported_by(f"import {modules}") == set()
 
