@@ -79,13 +79,14 @@ class Clusterer:
         """Return the cluster of each (chunk, speaker), the clusters' centroids, and how many may talk at once."""
         wanted = (options.num_speakers, options.min_speakers, options.max_speakers)
         number, least, most = self._pipeline.set_num_speakers(*wanted)
+        room = max(1, len(self._some(embeddings, segmentations=active)[0]))  # k-means refuses more clusters than voices
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no embedding
             clusters, _, centroids = self._pipeline.clustering(
                 embeddings=embeddings,
                 segmentations=active,
-                num_clusters=number,
-                min_clusters=least,
+                num_clusters=number and min(number, room),
+                min_clusters=min(least, room),
                 max_clusters=most,
             )
         return clusters, centroids, most

@@ -287,20 +287,32 @@ def test_gaps_that_the_snapshot_closes_are_closed_as_pyannote_does(
     assert (found.turns, found.exclusive) == (wanted.turns, wanted.exclusive)
 
 
-@pytest.mark.parametrize("options", [FREE, SpeakerOptions(num_speakers=2)], ids=["free", "two"])
-def test_variational_bayes_is_that_of_pyannote_too(
-    model: Path, tmp_path: Path, audio: Any, heard: Any, options: SpeakerOptions
-) -> None:
+@pytest.fixture(scope="module")
+def bayes(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The snapshot with the clustering of pyannote's community-1."""
+    folder = tmp_path_factory.mktemp("bayes")
     config = (model / "config.yaml").read_text()
-    params = config[config.index("    method:") :]
-    folder = changed(model, tmp_path, params, "    threshold: 0.6\n    Fa: 0.07\n    Fb: 0.8\n")
-    (folder / "config.yaml").write_text(
-        (folder / "config.yaml").read_text().replace("AgglomerativeClustering", "VBxClustering")
-    )
-    found = Diarizer(folder, ARGS, 1).turns(heard("three_speakers"), options)
-    wanted = lettered(Theirs(folder)("three_speakers", audio("three_speakers"), options))
-    assert (found.turns, found.exclusive) == (wanted.turns, wanted.exclusive)
-    assert found.turns
+    changed(model, folder, config[config.index("    method:") :], "    threshold: 0.6\n    Fa: 0.07\n    Fb: 0.8\n")
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("AgglomerativeClustering", "VBxClustering"))
+    return folder
+
+
+def test_variational_bayes_is_that_of_pyannote_too(bayes: Path, audio: Any, heard: Any) -> None:
+    diarizer, theirs = Diarizer(bayes, ARGS, 1), Theirs(bayes)
+    for options in (FREE, SpeakerOptions(num_speakers=2)):
+        found = diarizer.turns(heard("three_speakers"), options)
+        wanted = lettered(theirs("three_speakers", audio("three_speakers"), options))
+        assert (found.turns, found.exclusive) == (wanted.turns, wanted.exclusive)
+        assert found.turns
+
+
+def test_more_speakers_than_voices_are_as_many_as_there_can_be(bayes: Path, ours: Diarizer, heard: Any) -> None:
+    (voices,) = heard("three_speakers")
+    few = Voices(0, voices.scores[:6], voices.embeddings[:6])
+    for diarizer in (ours, Diarizer(bayes, ARGS, 1)):
+        found = diarizer.turns([few], SpeakerOptions(num_speakers=50))
+        assert 1 < len(found.embeddings) < 18
 
 
 def test_chunks_that_reach_beyond_a_block_are_refused() -> None:

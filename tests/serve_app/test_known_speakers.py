@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_imports import imported_by
 
 from serve_app.config import DiarizationArgs
 from serve_app.errors import BadAudio
@@ -68,6 +69,10 @@ def test_a_voice_of_nothing_is_like_none() -> None:
 def test_a_speaker_without_an_embedding_gets_a_letter() -> None:
     heard = Speakers((SpeakerTurn(0, 1, "S0"),), (), {})
     assert name_known(heard, [KnownSpeaker("Ada", (1, 0, 0))], 0.8).turns == (SpeakerTurn(0, 1, "A"),)
+
+
+def test_names_voices_and_blocks_need_no_model_library() -> None:
+    assert imported_by("import serve_app.blocks, serve_app.known_speakers, serve_app.voices") == set()
 
 
 @pytest.fixture(scope="module")
