@@ -22,7 +22,7 @@ SIZES = (1, 2, 4, 8, 16, 32)
 ENOUGH = 0.95
 """A smaller batch that gets so near to the best throughput is taken: its windows wait less."""
 BUDGET_S = 4.0
-"""What measuring may take; sizes 1 and 2 are measured whatever they take."""
+"""What measuring sizes may take, and two batches at once again; sizes 1 and 2 are measured whatever they take."""
 ROUNDS = 2
 """The quicker of two rounds counts: the first also pays for memory."""
 LIBRARIES = ("ctranslate2", "faster-whisper")
@@ -136,6 +136,8 @@ def _in_vain(seconds: list[float]) -> bool:
 
 
 def _worth_two(model: Measurable, size: int, alone: float, clock: Clock) -> int:
+    if 2 * ROUNDS * size * alone > BUDGET_S:
+        return 1
     with ThreadPoolExecutor(2) as pool:
         took = _quickest(lambda: list(pool.map(model.forced, [size, size])), clock, first=False)
     return 2 if took is not None and took / (2 * size) < ENOUGH * alone else 1

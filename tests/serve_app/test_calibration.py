@@ -80,7 +80,8 @@ def test_a_slow_model_is_not_measured_for_long() -> None:
     model = Written(lambda size: 3.0 + size)
     tuning = run(model)
     assert set(tuning.seconds_per_window) == {1, 2}
-    assert tuning.batch_size == 2
+    assert (tuning.batch_size, tuning.at_once) == (2, 1)
+    assert model.batches == [1, 1, 2, 2]
     quick = Written(lambda size: 0.1 + 0.1 * size)
     run(quick)
     assert quick.now <= BUDGET_S + 4 * 0.1 * 17
