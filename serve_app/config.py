@@ -101,6 +101,10 @@ class AlignmentArgs(Strict):
     models: dict[str, str] = Field(default_factory=dict, description="language code → name@revision")
     device: Device = "auto"
     threads: int = Field(default=0, ge=0)
+    batch_size: int | None = Field(
+        default=None, ge=1, le=256, description="windows in the model at once; none: 1 on a CPU, 16 on a GPU"
+    )
+    keep_loaded: int = Field(default=3, ge=1, description="languages in memory; the least recently used goes")
 
     @model_validator(mode="after")
     def _own_or_borrowed(self) -> Self:
