@@ -18,6 +18,8 @@ from serve_app.windows import SAMPLE_RATE, Window
 if TYPE_CHECKING:
     import torch
 
+UNUSED = ("sklearn", "torchvision", "scipy")
+"""Libraries that importing `whisperx.alignment` would load for nothing: for `import_without`, a second sooner."""
 PLAIN = AlignOptions()
 BATCH_SIZES = {"cpu": 1, "cuda": 16}
 """Windows in the model at once where `batch_size` is not set."""

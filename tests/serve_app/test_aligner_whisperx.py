@@ -79,6 +79,19 @@ def test_what_is_no_aligner_is_an_error(tmp_path: Path) -> None:
         ours.load_model(tmp_path, "en", "cpu")
 
 
+def test_what_the_import_leaves_out_is_there_when_it_is_needed() -> None:
+    code = (
+        "import sys; from serve_app.models.aligner import UNUSED\n"
+        "from serve_app.models.environment import import_without\n"
+        "import_without('whisperx.alignment', UNUSED)\n"
+        "assert not {*UNUSED} & {*sys.modules}\n"
+        "import pandas; from whisperx.utils import interpolate_nans\n"
+        "print(interpolate_nans(pandas.Series([1, None, None, 4]), 'nearest').tolist())  # pandas asks scipy"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True)
+    assert shown.stdout.strip() == "[1.0, 1.0, 4.0, 4.0]"
+
+
 def test_light_modules_import_no_model_library() -> None:
     heavy = {"ray", "torch", "whisperx", "transformers", "nltk", "pandas"}
     code = (
