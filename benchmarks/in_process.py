@@ -1,5 +1,6 @@
 """whisperx in this process, the peer: the same snapshots, threads, windows and beam, by whisperx's own calls."""
 
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -52,12 +53,16 @@ def _path(name: str) -> Path:
     return fetch(name, open_store(store.url), NodeCache(store.cache)).path
 
 
-def _copied(folder: Path) -> str:
-    from serve_app.models.aligner import private_copy
+def private_copy(nltk_data: Path) -> TemporaryDirectory[str]:
+    """Copy punkt's few kilobytes out of the snapshot: nltk refuses files with more than one hard link, as ours have."""
+    copy = TemporaryDirectory(prefix="nltk-")
+    shutil.copytree(nltk_data, copy.name, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    return copy
 
-    copy = private_copy(folder)
-    _copies.append(copy)
-    return copy.name
+
+def _copied(folder: Path) -> str:
+    _copies.append(private_copy(folder))
+    return _copies[-1].name
 
 
 _copies: list[TemporaryDirectory[str]] = []

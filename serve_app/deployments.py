@@ -126,7 +126,9 @@ class Alignment:
         self._args = args
         first = next(iter(args.models))
         self._aligners = Aligners(lambda language: load_model(args, store, language), args.keep_loaded, first)
-        self._batcher: Batcher[Placing, list[Segment]] = Batcher(threaded(self._align, LANES), args.batch_size, LANES)
+        with self._aligners.use(first) as aligner:
+            batch_size = aligner.batch_size
+        self._batcher: Batcher[Placing, list[Segment]] = Batcher(threaded(self._align, LANES), batch_size, LANES)
 
     async def wake(self) -> None:
         """Answer once the first model is loaded."""

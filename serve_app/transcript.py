@@ -9,7 +9,10 @@ UNSPACED_LANGUAGES = frozenset({"ja", "zh", "yue", "th", "lo", "my", "km"})
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word; `start` and `end` are None where the aligner could not place it, `score` is its confidence in 0-1."""
+    """One word; `start` and `end` are None where it was not placed, `score` is the aligner's confidence in 0-1.
+
+    Times without a score are those of the neighbourhood: the aligner knows none of the word's letters ("2014", "£").
+    """
 
     text: str
     start: float | None
@@ -19,11 +22,22 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Char:
+    """One character; spaces have no times, what the aligner does not know has times and no `score`."""
+
+    text: str
+    start: float | None
+    end: float | None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A sentence, or what one window held; the decoder's figures are those of the window that it came from.
 
     `avg_logprob` is the mean log-probability per token, `compression_ratio` the text's bytes over its zlib bytes,
-    `no_speech_prob` the probability of the no-speech token, `seek` the window's first 10 ms frame.
+    `no_speech_prob` the probability of the no-speech token, `seek` the window's first 10 ms frame. `chars` are all
+    characters of the text, where they were asked for.
     """
 
     start: float
@@ -37,6 +51,7 @@ class Segment:
     avg_logprob: float = 0.0
     compression_ratio: float = 0.0
     no_speech_prob: float = 0.0
+    chars: tuple[Char, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

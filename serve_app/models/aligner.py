@@ -1,17 +1,29 @@
-"""The alignment model: wav2vec2 CTC through whisperx's own `align`."""
+"""The alignment model: wav2vec2 CTC over batches of windows, and whisperx's own `align` on what it heard."""
 
-import shutil
-from collections.abc import Iterator
+import gc
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
 
+from serve_app.alignment import Placing
 from serve_app.config import AlignmentArgs
+from serve_app.models.align_result import Reading, one_to_one, segments
+from serve_app.models.align_sentences import sentence_splitter
 from serve_app.models.devices import torch_device
 from serve_app.models.environment import go_offline
-from serve_app.stages import Audio, WindowText
-from serve_app.transcript import Segment, Word
+from serve_app.options import AlignOptions
+from serve_app.stages import WindowText
+from serve_app.transcript import Segment
 from serve_app.windows import SAMPLE_RATE, Window
+
+if TYPE_CHECKING:
+    import torch
+
+UNUSED = ("sklearn", "torchvision", "scipy")
+"""Libraries that importing `whisperx.alignment` would load for nothing: for `import_without`, a second sooner."""
+PLAIN = AlignOptions()
+BATCH_SIZES = {"cpu": 1, "cuda": 16}
+"""Windows in the model at once where `batch_size` is not set."""
 
 
 class Aligner:
@@ -19,69 +31,42 @@ class Aligner:
 
     def __init__(self, path: Path, args: AlignmentArgs, language: str, threads: int) -> None:
         go_offline()
-        import nltk
         import torch
-        from whisperx.alignment import align, load_align_model
+
+        from serve_app.models.align_emissions import Emissions
+        from serve_app.models.align_whisperx import WhisperxAlign, load_model
 
         torch.set_num_threads(threads)
-        self._nltk_data = private_copy(path / "nltk_data")
-        nltk.data.path.insert(0, self._nltk_data.name)
         self._device = torch_device(args.device)
-        self._align = align
-        self._model, self._metadata = load_align_model(language, self._device, str(path), model_cache_only=True)
-        self._model.eval()
+        self.batch_size = args.batch_size or BATCH_SIZES[self._device]
+        model, metadata = load_model(path, language, self._device)
+        self._language, self._known = language, metadata["dictionary"]
+        self._emissions = Emissions(model, metadata["type"], self._device, self.batch_size)
+        self._align = WhisperxAlign(language, self._known, sentence_splitter(path, language))
 
     def warm_up(self) -> None:
         """Align one word to a second of silence."""
         import numpy as np
 
         silence = np.zeros(SAMPLE_RATE, np.float32)
-        self.align(silence, Window(0, SAMPLE_RATE), WindowText("a", self._metadata["language"]))
+        self.align([Placing(silence, Window(0, SAMPLE_RATE), WindowText("a", self._language))])
 
-    def align(self, clip: Audio, window: Window, text: WindowText) -> list[Segment]:
-        """Return a window's sentences with their words at seconds of the file; `clip` is the window's audio."""
-        whole = {"start": 0.0, "end": len(clip) / SAMPLE_RATE, "text": text.text}
-        aligned = self._align([whole], self._model, self._metadata, _writable(clip), self._device)
-        return list(_segments(aligned["segments"], window, text))
+    def align(self, batch: Sequence[Placing], options: AlignOptions = PLAIN) -> list[list[Segment]]:
+        """Return each window's sentences with their words at seconds of the file; a text of nothing has none."""
+        heard = self._emissions([placing.clip for placing in batch])
+        return [self._place(placing, logits, options) for placing, logits in zip(batch, heard, strict=True)]
 
+    def _place(self, placing: Placing, logits: "torch.Tensor", options: AlignOptions) -> list[Segment]:
+        if not placing.text.text.strip():
+            return []
+        rows = self._align(one_to_one(placing.text.text), len(placing.clip), logits, options)
+        return segments(rows, Reading(placing, options, self._known))
 
-def private_copy(nltk_data: Path) -> TemporaryDirectory[str]:
-    """Copy punkt's few kilobytes out of the snapshot: nltk refuses files with more than one hard link, as ours have."""
-    copy = TemporaryDirectory(prefix="nltk-")
-    shutil.copytree(nltk_data, copy.name, dirs_exist_ok=True, copy_function=shutil.copyfile)
-    return copy
+    def close(self) -> None:
+        """Give the model's memory back; the aligner is of no use afterwards."""
+        import torch
 
-
-def _writable(clip: Audio) -> Audio:
-    """Copy a window: torch warns about memory that it may not write to."""
-    return clip.copy()
-
-
-def _segments(rows: list[dict[str, Any]], window: Window, text: WindowText) -> Iterator[Segment]:
-    position = 0
-    for row in rows:
-        sentence = row["text"].strip()
-        begin = max(text.text.find(sentence, position), position)
-        position = begin + len(sentence)
-        yield text.segment(
-            window,
-            window.start_s + row["start"],
-            window.start_s + row["end"],
-            sentence,
-            _tokens_within(text, begin, position),
-            tuple(_word(word, window.start_s) for word in row["words"]),
-        )
-
-
-def _word(row: dict[str, Any], offset: float) -> Word:
-    start, end = row.get("start"), row.get("end")
-    return Word(
-        text=row["word"],
-        start=None if start is None else round(offset + float(start), 3),
-        end=None if end is None else round(offset + float(end), 3),
-        score=None if row.get("score") is None else float(row["score"]),
-    )
-
-
-def _tokens_within(text: WindowText, begin: int, end: int) -> tuple[int, ...]:
-    return tuple(token for token, stop in zip(text.tokens, text.token_ends, strict=True) if begin < stop <= end)
+        del self._emissions
+        gc.collect()
+        if self._device == "cuda":
+            torch.cuda.empty_cache()
