@@ -36,10 +36,16 @@ Clock = Callable[[], float]
 class Measurable(Protocol):
     """What is measured; `models.transcriber.Transcriber` is."""
 
-    device: str
-    compute_type: str
     threads: int
     workers: int
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+
+    @property
+    def compute_type(self) -> str:
+        """What is really computed in."""
 
     def forced(self, size: int) -> None:
         """Decode a batch of a fixed length."""
