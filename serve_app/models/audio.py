@@ -1,6 +1,6 @@
 """Decoding: any container and codec that FFmpeg reads, to pieces of mono float32 at 16 kHz, one after the other.
 
-Memory: a piece, one packet's samples, and the container's own index (ten hours of m4a: some 50 MB; others less).
+Memory: a piece, one packet's samples, and the container's own index (ten hours of m4a: 45 MB; others less).
 """
 
 from collections import deque
