@@ -52,7 +52,7 @@ class Diarizer:
     def hear(self, block: Block, audio: Audio) -> Voices:
         """Return who is heard in the chunks that begin in a block; `audio` are the block's samples.
 
-        Peak memory beside the models: 0.2 GB with the demo model at a batch of 16.
+        Peak memory beside the models: 0.14 GB with the demo model at a batch of 16, whatever the file's length.
         """
         own = self._chunks.own(block)
         samples = audio[: self._chunks.reach(len(own))]
@@ -66,6 +66,7 @@ class Diarizer:
         """Return the speakers of a file from the voices of all its blocks, as pyannote finds them in the whole file.
 
         Speakers bear the names of those they match in `options.known`, else A, B, … in the order of their first turns.
+        Peak memory beside the models: 0.7 GB for 2 hours of conversation, 1.3 GB for 10, most of it the clustering's.
         """
         ordered = sorted(voices, key=lambda block: block.first)
         if not ordered:
