@@ -2,8 +2,10 @@
 
 import base64
 import binascii
+import json
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Any
 
 from serve_app.errors import BadRequest
 from serve_app.options import Reference
@@ -25,6 +27,20 @@ def clips(text: str | None) -> tuple[Clip, ...]:
     found = tuple(zip_longest(seconds[::2], seconds[1::2]))
     stretches(found)
     return found
+
+
+def server_vad(value: Any) -> Any:
+    """Read OpenAI's `chunking_strategy`: an object, as JSON or already read, or a name; None for `auto`."""
+    if not isinstance(value, str):
+        return value
+    if value == "auto":
+        return None
+    if value == "server_vad":
+        return {"type": value}
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError(f"'{value}' is neither auto nor server_vad nor an object") from None
 
 
 def references(names: Sequence[str], urls: Sequence[str]) -> tuple[Reference, ...]:

@@ -3,10 +3,10 @@
 from typing import Any, Literal
 
 from fastapi import UploadFile
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from serve_app.errors import BadRequest, UnsupportedOption
-from serve_app.form_values import clips, references
+from serve_app.form_values import clips, references, server_vad
 from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
 from serve_app.strict import Strict
 
@@ -55,7 +55,7 @@ class TranscriptionForm(Strict):
         default_factory=list, alias="timestamp_granularities[]", description="with verbose_json only"
     )
     keywords: list[str] = Field(default_factory=list, alias="keywords[]", description="words to listen for")
-    chunking_strategy: Literal["auto"] | ServerVad | None = Field(
+    chunking_strategy: ServerVad | None = Field(
         default=None, description="speech is always cut at silence: auto, as the preset does; server_vad, as told"
     )
     diarize: bool | None = Field(default=None, description="tell speakers apart; diarized_json implies it")
@@ -85,6 +85,11 @@ class TranscriptionForm(Strict):
             return _gathered({key: value for key, value in values.items() if value != ""}, "chunking_strategy")
         return values
 
+    @field_validator("chunking_strategy", mode="before")
+    @classmethod
+    def _as_an_object(cls, value: Any) -> Any:
+        return server_vad(value)
+
     def options(self) -> RequestOptions:
         """Return what this form asks of the stages; raises for options that are documented and not offered."""
         self._refuse()
@@ -105,7 +110,7 @@ class TranscriptionForm(Strict):
             diarize=diarize,
             speakers=SpeakerOptions(self.num_speakers, self.min_speakers, self.max_speakers),
             references=references(self.known_speaker_names, self.known_speaker_references),
-            speech=self.chunking_strategy.options() if isinstance(self.chunking_strategy, ServerVad) else ANY_SPEECH,
+            speech=self.chunking_strategy.options() if self.chunking_strategy else ANY_SPEECH,
             clips=clips(self.clip_timestamps),
             language_per_window=self.multilingual and self.language is None,
         )

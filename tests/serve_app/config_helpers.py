@@ -35,7 +35,7 @@ applications:
     import_path: serve_app.app:build_preset
     args:
       preset: high
-      transcription: {model: whisper-small@latest, device: cuda}
+      transcription: {model: whisper-small@latest, device: cuda, batch_size: 8}
       alignment: {models: {en: align-en-base}}
       diarization: {model: diarization-community-1}
     deployments:

@@ -143,7 +143,11 @@ async def test_a_refused_option_names_itself(client: httpx.AsyncClient, presets:
         ({"timestamp_granularities[]": "word"}, "timestamp_granularities", "needs response_format=verbose_json"),
         ({"file": None}, "file", "required"),
         ({"file": b""}, "file", "empty"),
-        ({"chunking_strategy[type]": "server_vad"}, "chunking_strategy", "only 'auto'"),
+        ({"chunking_strategy[type]": "loud"}, "chunking_strategy", "server_vad"),
+        ({"chunking_strategy": "loud"}, "chunking_strategy", "neither auto nor server_vad"),
+        ({"clip_timestamps": "5,3"}, "clip_timestamps", "before it begins"),
+        ({"clip_timestamps": "five"}, "clip_timestamps", "no list of seconds"),
+        ({"known_speaker_names[]": "Ann"}, "known_speaker_references", "one reference for each"),
     ],
 )
 async def test_a_bad_request_names_the_field_and_mends_it(
@@ -258,7 +262,8 @@ class OnePreset(FakePresets):
 
 
 async def test_a_real_upload_is_decoded_and_cut_into_windows(data: Path) -> None:
-    pipeline = PresetPipeline(FakeStages(), decode, SpeechWindows(VadArgs()))
+    listener = Listener(lambda upload, options: pieces(upload), lambda options: SpeechFinder(VadArgs()).stream())
+    pipeline = PresetPipeline(FakeStages(say=lambda window: " Heard."), listener.listen, decode)
     async with connect(create_api(OnePreset(pipeline), LimitArgs())) as client:
         heard = await post(client, (data / "three_speakers.flac").read_bytes(), response_format="verbose_json")
         silent = await post(client, (data / "silence.flac").read_bytes(), response_format="verbose_json")
