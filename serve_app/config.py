@@ -194,7 +194,9 @@ class LimitArgs(Strict):
     max_upload_mb: float = Field(default=1024, gt=0)
     max_duration_s: float = Field(default=4 * 3600, gt=0)
     wake_s: float = Field(default=300, gt=0, description="how long a preset may lack a replica before 503 is answered")
-    windows_in_flight: int = Field(default=32, ge=1, description="windows of one request that are under way at once")
+    windows_in_flight: int = Field(
+        default=64, ge=1, description="windows of one request under way at once to begin with; up to 8 times as many"
+    )
 
 
 class GpuArgs(Strict):

@@ -47,7 +47,7 @@ def load_transcriber(args: TranscriptionArgs, store: StoreArgs) -> Any:
 
 def load_aligner(args: AlignmentArgs, store: StoreArgs, language: str) -> Any:
     """Load the aligner of one language."""
-    from serve_app.models.aligner import Aligner
+    from serve_app.models.aligner import UNUSED, Aligner
     from serve_app.models.environment import go_offline, import_without
 
     go_offline()
@@ -55,7 +55,7 @@ def load_aligner(args: AlignmentArgs, store: StoreArgs, language: str) -> Any:
     return load(
         args.models[language],
         store,
-        lambda: import_without("whisperx.alignment", ("sklearn", "torchvision")),
+        lambda: import_without("whisperx.alignment", UNUSED),
         lambda snapshot: Aligner(snapshot.path, args, language, threads),
     )
 

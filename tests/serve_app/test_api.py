@@ -13,8 +13,9 @@ from serve_app import errors
 from serve_app.api import create_api
 from serve_app.config import LimitArgs, VadArgs
 from serve_app.errors import RayscribeError
-from serve_app.models.audio import decode
-from serve_app.models.vad import SpeechWindows
+from serve_app.listening import Listener
+from serve_app.models.audio import decode, pieces
+from serve_app.models.vad import SpeechFinder
 from serve_app.options import DecodeOptions, RequestOptions
 from serve_app.pipeline import PresetPipeline
 from serve_app.presets import PresetStatus

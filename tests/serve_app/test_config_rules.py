@@ -131,9 +131,9 @@ MISTAKES = {
     ),
     "more windows than there is time for": (
         "ray_actor_options: {num_gpus: 0.25}",
-        "max_ongoing_requests: 40\n        ray_actor_options: {num_gpus: 0.25}",
+        "max_ongoing_requests: 400\n        ray_actor_options: {num_gpus: 0.25}",
         "30: applications[high].deployments[Transcription].max_ongoing_requests: a replica told to stop would be "
-        "killed after 600 s with work that may take 1200 s; give graceful_shutdown_timeout_s: 1200 too",
+        "killed after 7680 s with work that may take 12000 s; give graceful_shutdown_timeout_s: 12000 too",
     ),
 }
 

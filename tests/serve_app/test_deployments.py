@@ -2,94 +2,172 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from fakes import segment, window
 
+from serve_app.alignment import Placing
+from serve_app.blocks import Block
 from serve_app.config import AlignmentArgs, DiarizationArgs, StoreArgs, TranscriptionArgs
 from serve_app.deployments import Alignment, Diarization, Transcription
-from serve_app.options import DecodeOptions, SpeakerOptions
+from serve_app.options import AlignOptions, DecodeOptions, SpeakerOptions
 from serve_app.stages import Audio, WindowText
 from serve_app.transcript import Segment, SpeakerTurn
-from serve_app.windows import SAMPLE_RATE, Window
+from serve_app.voices import Speakers, Voices
+from serve_app.windows import SAMPLE_RATE
 
 STORE = StoreArgs(url="nowhere", cache="nowhere")
-AUDIO: Audio = np.repeat(np.arange(60, dtype=np.float32), SAMPLE_RATE)
-"""A minute whose samples are their own second."""
+EVERYBODY = "one request"
+ENGLISH = DecodeOptions("en")
+
+
+def sound(second: float, length: float = 3) -> Audio:
+    """Samples that are the second at which they begin."""
+    return np.full(round(length * SAMPLE_RATE), second, np.float32)
 
 
 class FirstSample:
-    """A transcriber that hears the first and the last second of a clip."""
+    """A transcriber that hears the first sample of a clip; at temperatures below `fails_below` it is not sure."""
 
-    def __init__(self) -> None:
-        self.batches: list[tuple[DecodeOptions, int]] = []
+    def __init__(self, batch_size: int = 4, fails_below: float = 0) -> None:
+        self.batch_size, self.fails_below = batch_size, fails_below
+        self.batches: list[tuple[DecodeOptions, float, int]] = []
 
-    def transcribe(self, clips: Sequence[Audio], options: DecodeOptions) -> list[WindowText]:
-        self.batches.append((options, len(clips)))
-        return [WindowText(f"{clip[0]:g} {clip[-1]:g}", options.language or "en") for clip in clips]
+    def transcribe(self, clips: Sequence[Audio], options: DecodeOptions, temperature: float) -> list[WindowText]:
+        self.batches.append((options, temperature, len(clips)))
+        sure = -0.1 if temperature >= self.fails_below else -3.0
+        return [
+            WindowText(f"{clip[0]:g}", options.language or "en", temperature=temperature, avg_logprob=sure)
+            for clip in clips
+        ]
+
+    def detect(self, clips: Sequence[Audio]) -> list[dict[str, float]]:
+        return [{"en": 0.2, "de": float(clip[0])} for clip in clips]
 
 
 class Aligner:
-    """An aligner that returns a window as one segment, marked with its language."""
+    """An aligner that returns a window as one segment, marked with its language and options."""
 
-    def __init__(self, language: str) -> None:
-        self._language = language
+    batch_size = 3
 
-    def align(self, clip: Audio, window: Window, text: WindowText) -> list[Segment]:
-        return [segment(f"{self._language} {clip[0]:g} {text.text}", window.start_s, window.stop_s)]
+    def __init__(self, language: str, batches: list[int]) -> None:
+        self._language, self._batches = language, batches
+
+    def align(self, batch: Sequence[Placing], options: AlignOptions) -> list[list[Segment]]:
+        self._batches.append(len(batch))
+        return [
+            [segment(f"{self._language} {each.clip[0]:g} {each.text.text} {options.chars}", 0, 1)] for each in batch
+        ]
+
+    def close(self) -> None:
+        self._batches.append(-1)
 
 
 class Diarizer:
     """A diarizer that hears one speaker, named after what was asked."""
 
-    def diarize(self, audio: Audio, options: SpeakerOptions) -> list[SpeakerTurn]:
-        return [SpeakerTurn(0.0, len(audio) / SAMPLE_RATE, f"of {options.num_speakers}")]
+    def hear(self, block: Block, audio: Audio) -> Voices:
+        return Voices(block.start, audio[:1].reshape(1, 1, 1), np.zeros((1, 1, 1), np.float32))
+
+    def embed(self, audio: Audio) -> Audio:
+        return audio[:2]
+
+    def turns(self, voices: Sequence[Voices], options: SpeakerOptions) -> Speakers:
+        return Speakers((SpeakerTurn(0, float(len(voices)), f"of {options.num_speakers}"),))
 
 
-async def test_transcription_decodes_the_windows_samples_in_shared_batches() -> None:
+def transcription(model: FirstSample) -> Transcription:
+    return Transcription(TranscriptionArgs(model="m"), STORE, lambda args, store: model)
+
+
+async def test_transcription_decodes_windows_in_shared_batches_of_the_models_size() -> None:
     model = FirstSample()
-    stage = Transcription(TranscriptionArgs(model="m", batch_size=4), STORE, lambda args, store: model)
-    english = DecodeOptions("en")
-    texts = await asyncio.gather(*(stage.transcribe(AUDIO, window(i, i + 3), english) for i in range(9)))
-    assert [text.text for text in texts] == [f"{i} {i + 2}" for i in range(9)]
-    assert [count for _, count in model.batches] == [4, 4, 1]
+    stage = transcription(model)
+    texts = await asyncio.gather(*(stage.transcribe(sound(i), ENGLISH, EVERYBODY) for i in range(9)))
+    assert [text.text for text in texts] == [f"{i}" for i in range(9)]
+    assert [count for *_, count in model.batches] == [4, 4, 1]
     assert all(text.queue_s >= 0 and text.model_s > 0 for text in texts)
 
 
 async def test_transcription_never_mixes_options() -> None:
     model = FirstSample()
-    stage = Transcription(TranscriptionArgs(model="m"), STORE, lambda args, store: model)
+    stage = transcription(model)
     options = [DecodeOptions("en"), DecodeOptions("de"), DecodeOptions("en", hotwords="Ray")]
-    texts = await asyncio.gather(*(stage.transcribe(AUDIO, window(0, 1), each) for each in options * 2))
+    texts = await asyncio.gather(*(stage.transcribe(sound(0), each, EVERYBODY) for each in options * 2))
     assert [text.language for text in texts] == ["en", "de", "en"] * 2
-    assert sorted(count for _, count in model.batches) == [2, 2, 2]
+    assert sorted(count for *_, count in model.batches) == [2, 2, 2]
+
+
+async def test_what_fails_the_gate_is_decoded_again_together_at_the_next_temperature() -> None:
+    model = FirstSample(fails_below=0.3)
+    texts = await asyncio.gather(*(transcription_of(model, i) for i in range(3)))
+    assert {text.temperature for text in texts} == {0.4}
+    assert [text.suspect for text in texts] == [False] * 3
+    assert {temperature for _, temperature, _ in model.batches} == {0.0, 0.2, 0.4}
+
+
+async def transcription_of(model: FirstSample, second: int) -> WindowText:
+    return await transcription(model).transcribe(sound(second), ENGLISH, EVERYBODY)
+
+
+async def test_what_fails_at_every_temperature_comes_back_suspect() -> None:
+    text = await transcription_of(FirstSample(fails_below=2), 1)
+    assert text.suspect
+    assert text.text == "1"
+
+
+async def test_languages_are_heard_window_by_window() -> None:
+    stage = transcription(FirstSample())
+    assert await stage.detect(sound(0.5), EVERYBODY) == {"en": 0.2, "de": 0.5}
+
+
+def alignment(loaded: list[str], batches: list[int], **args: Any) -> Alignment:
+    def load(args: AlignmentArgs, store: StoreArgs, language: str) -> Aligner:
+        loaded.append(language)
+        return Aligner(language, batches)
+
+    return Alignment(AlignmentArgs(models={"en": "a@1", "de": "b@1", "fr": "c@1"}, **args), STORE, load)
 
 
 async def test_alignment_loads_its_first_language_at_once_and_others_when_they_are_heard() -> None:
     loaded: list[str] = []
-
-    def load(args: AlignmentArgs, store: StoreArgs, language: str) -> Aligner:
-        loaded.append(language)
-        return Aligner(language)
-
-    stage = Alignment(AlignmentArgs(models={"en": "a@1", "de": "b@1"}), STORE, load)
+    batches: list[int] = []
+    stage = alignment(loaded, batches)
     assert loaded == ["en"]
-    german = await asyncio.gather(*(stage.align(AUDIO, window(i, 9), WindowText("ja", "de")) for i in (2, 3)))
-    assert [each[0].text for each in german if each] == ["de 2 ja", "de 3 ja"]
-    english = await stage.align(AUDIO, window(4, 9), WindowText("yes", "en"))
-    assert english == [segment("en 4 yes", 4, 9)]
+    ja, plain = WindowText("ja", "de"), AlignOptions()
+    german = await asyncio.gather(*(stage.align(sound(i), window(i, 9), ja, plain, EVERYBODY) for i in (2, 3)))
+    assert [each[0].text for each in german if each] == ["de 2 ja False", "de 3 ja False"]
+    english = await stage.align(sound(4), window(4, 9), WindowText("yes", "en"), AlignOptions(chars=True), EVERYBODY)
+    assert english == [segment("en 4 yes True", 0, 1)]
     assert loaded == ["en", "de"]
+    assert batches == [2, 1]
+
+
+async def test_alignment_keeps_as_many_languages_as_told() -> None:
+    loaded: list[str] = []
+    batches: list[int] = []
+    stage = alignment(loaded, batches, keep_loaded=1)
+    for language in ("en", "de", "en"):
+        await stage.align(sound(1), window(0, 1), WindowText("x", language), AlignOptions(), EVERYBODY)
+    assert loaded == ["en", "de", "en"]
+    assert batches == [1, 1, -1, 1, -1] or batches == [1, -1, 1, -1, 1]
 
 
 async def test_alignment_says_when_it_does_not_know_a_language() -> None:
-    stage = Alignment(AlignmentArgs(models={"en": "a@1"}), STORE, lambda args, store, language: Aligner(language))
-    assert await stage.align(AUDIO, window(0, 1), WindowText("ei", "fi")) is None
+    stage = alignment([], [])
+    assert await stage.align(sound(0), window(0, 1), WindowText("ei", "fi"), AlignOptions(), EVERYBODY) is None
 
 
-async def test_diarization_hears_the_whole_file() -> None:
+async def test_diarization_hears_blocks_and_voices_and_tells_speakers_at_last() -> None:
     stage = Diarization(DiarizationArgs(model="m"), STORE, lambda args, store: Diarizer())
-    assert await stage.diarize(AUDIO, SpeakerOptions(2)) == [SpeakerTurn(0.0, 60.0, "of 2")]
+    blocks = [Block(i * 60, i * 60 + 70, False) for i in range(3)]
+    voices = await asyncio.gather(*(stage.hear(sound(i), block, EVERYBODY) for i, block in enumerate(blocks)))
+    assert [(each.first, each.scores.item()) for each in voices] == [(0, 0), (60, 1), (120, 2)]
+    assert await stage.embed(sound(7), EVERYBODY) == (7.0, 7.0)
+    found = await stage.speakers(voices, SpeakerOptions(2), EVERYBODY)
+    assert found.turns == (SpeakerTurn(0, 3.0, "of 2"),)
 
 
 @pytest.mark.parametrize("stage", [Transcription, Alignment, Diarization])

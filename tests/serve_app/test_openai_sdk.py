@@ -11,6 +11,7 @@ from fakes import FakePresets, segment
 from serve_app import errors
 from serve_app.api import create_api
 from serve_app.config import LimitArgs
+from serve_app.options import Reference
 from serve_app.transcript import Segment, SpeakerTurn, Transcript
 
 FIRST = segment("Hello there.", 0.0, 2.0, "A")
@@ -71,6 +72,21 @@ async def test_verbose_json_leaves_out_what_was_not_asked_for(
     assert getattr(answer, absent) is None
 
 
+async def test_known_speakers_and_how_speech_is_found_arrive_as_sent(
+    client: openai.AsyncOpenAI, presets: FakePresets
+) -> None:
+    await create(
+        client,
+        response_format="diarized_json",
+        chunking_strategy={"type": "server_vad", "threshold": 0.3, "prefix_padding_ms": 100},
+        known_speaker_names=["Ann"],
+        known_speaker_references=["data:audio/wav;base64,AA=="],
+    )
+    options = presets.asked[-1][2]
+    assert (options.speech.onset, options.speech.pad_ms, options.speech.min_silence_ms) == (0.3, 100, None)
+    assert options.references == (Reference("Ann", b"\0"),)
+
+
 async def test_diarized_json(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
     answer = await create(client, response_format="diarized_json", chunking_strategy="auto")
     assert type(answer).__name__ == "TranscriptionDiarized"
@@ -123,9 +139,6 @@ async def test_options_arrive_as_the_sdk_writes_them(client: openai.AsyncOpenAI,
     [
         ({"include": ["logprobs"]}, "include"),
         ({"stream": True}, "stream"),
-        ({"chunking_strategy": {"type": "server_vad", "threshold": 0.3}}, "chunking_strategy"),
-        ({"known_speaker_names": ["Ann"]}, "known_speaker_names"),
-        ({"known_speaker_references": ["data:audio/wav;base64,AA=="]}, "known_speaker_references"),
     ],
 )
 async def test_what_is_not_offered_is_a_bad_request_that_names_it(

@@ -8,7 +8,7 @@ from fastapi import UploadFile
 from pydantic import ValidationError
 
 from serve_app.errors import BadRequest, UnsupportedOption
-from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions
+from serve_app.options import DecodeOptions, Reference, RequestOptions, SpeakerOptions, SpeechOptions
 from serve_app.schemas import REFUSED, TranscriptionForm
 
 
@@ -78,7 +78,7 @@ def test_a_refused_option_that_is_off_or_empty_is_no_request() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"chunking_strategy": "server_vad"}, "chunking_strategy"),
+        ({"known_speaker_names[]": ["Ann"]}, "known_speaker_references"),
         ({"timestamp_granularities[]": ["word"]}, "timestamp_granularities"),
         ({"timestamp_granularities[]": ["word"], "response_format": "srt"}, "timestamp_granularities"),
         ({"response_format": "diarized_json", "diarize": "false"}, "diarize"),
@@ -89,6 +89,37 @@ def test_options_that_do_not_go_together_are_refused(fields: dict[str, Any], par
         form(**fields).options()
     assert caught.value.param == param
     assert param in str(caught.value)
+
+
+def test_every_option_of_decoding_and_hearing_reaches_its_stage() -> None:
+    options = form(
+        **{"chunking_strategy[type]": "server_vad", "chunking_strategy[threshold]": "0.3"},
+        **{"chunking_strategy[silence_duration_ms]": "700", "keywords[]": ["Ray"], "temperature": "0.4"},
+        **{"known_speaker_names[]": ["Ann"], "known_speaker_references[]": ["data:audio/wav;base64,AAEC"]},
+        prompt="Before.", hotwords="scribe", suppress_numerals="true", clip_timestamps="1,2.5,10", multilingual="true",
+        logprob_threshold="-2", compression_ratio_threshold="3", no_speech_threshold="0.9",
+    ).options()  # fmt: skip
+    assert options.speech == SpeechOptions(onset=0.3, min_silence_ms=700)
+    assert options.clips == ((1.0, 2.5), (10.0, None))
+    assert options.references == (Reference("Ann", b"\x00\x01\x02"),)
+    assert options.language_per_window
+    assert options.decode == DecodeOptions(
+        initial_prompt="Before.",
+        hotwords="Ray, scribe",
+        temperatures=(0.4,),
+        suppress_numerals=True,
+        logprob_threshold=-2,
+        compression_ratio_threshold=3,
+        no_speech_threshold=0.9,
+    )
+    assert form(chunking_strategy="server_vad").options().speech == SpeechOptions()
+    assert form(chunking_strategy='{"type": "server_vad", "prefix_padding_ms": 80}').options().speech.pad_ms == 80
+
+
+@pytest.mark.parametrize("url", ["AAEC", "data:audio/wav;base64,A", "http://host/voice.wav", "data:audio/wav,raw"])
+def test_a_reference_is_a_data_url(url: str) -> None:
+    with pytest.raises(BadRequest, match="the reference of 'Ann' is no data URL"):
+        form(**{"known_speaker_names[]": ["Ann"], "known_speaker_references[]": [url]}).options()
 
 
 def test_chunking_auto_is_what_happens_anyway() -> None:
