@@ -43,12 +43,11 @@ def long_file(minutes: float) -> bytes:
 def crowd(url: str, clips: int, rounds: int) -> dict[str, Any]:
     """Compare a crowd of clips sent at once with the same one after another, and with whisperx one after another."""
     peer = WhisperX(1, 2, VAD, speakers=False)
-    ways: dict[str, Callable[[], None]] = {
+    alone = "whisperx in process, one after another"
+    ways: dict[str, Callable[[], object]] = {
         "at once": lambda: _at_once(url, clips),
-        "one after another": lambda: [ask(url, CLIP, **TEXT) for _ in range(clips)] and None,
-        "whisperx in process, one after another": lambda: (
-            [peer.transcribe(decode(CLIP)) for _ in range(clips)] and None
-        ),
+        "one after another": lambda: [ask(url, CLIP, **TEXT) for _ in range(clips)],
+        alone: lambda: [peer.transcribe(decode(CLIP)) for _ in range(clips)],
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     _at_once(url, clips)

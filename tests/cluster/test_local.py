@@ -1,10 +1,5 @@
 """`serve run configs/local.yaml` as its users meet it: real deployments, real models, HTTP, the official SDK."""
 
-import os
-import signal
-import threading
-import time
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -150,50 +145,6 @@ def test_a_long_file_is_whole(client: openai.OpenAI, sample: Any) -> None:
     starts = [segment.start for segment in answer.segments]
     assert starts == sorted(starts)
     assert starts[-1] > 0.8 * answer.duration
-
-
-@pytest.mark.parametrize("deployment", ["Transcription", "Pipeline"])
-def test_a_replica_killed_in_mid_file_costs_nothing_but_time(
-    client: openai.OpenAI, sample: Any, deployment: str
-) -> None:
-    said = sample("two_minutes")
-    with said.path.open("rb") as audio:
-        whole = client.audio.transcriptions.create(model="high", file=audio)
-    answers: list[str] = []
-
-    def listen() -> None:
-        with said.path.open("rb") as audio:
-            answers.append(client.audio.transcriptions.create(model="high", file=audio).text)
-
-    request = threading.Thread(target=listen)
-    victim = _replica_pid("high", deployment)
-    request.start()
-    _until_busy(victim)
-    os.kill(victim, signal.SIGKILL)
-    request.join(240)
-    assert answers == [whole.text]
-
-
-def _replica_pid(app: str, deployment: str) -> int:
-    from ray.util.state import list_actors
-
-    name = f"SERVE_REPLICA::{app}#{deployment}#"
-    (actor,) = [a for a in list_actors(filters=[("state", "=", "ALIVE")]) if str(a.name).startswith(name)]
-    assert actor.pid
-    return int(actor.pid)
-
-
-def _until_busy(pid: int, ticks: int = 10) -> None:
-    """Return once the process has used 0.1 s more of processor time: it is decoding."""
-    begin, deadline = _ticks(pid), time.monotonic() + 60
-    while _ticks(pid) < begin + ticks:
-        assert time.monotonic() < deadline, "the replica never got to work"
-        time.sleep(0.01)
-
-
-def _ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
 
 
 def test_a_sleeping_preset_wakes_for_a_request(client: openai.OpenAI, sample: Any, service: str) -> None:
