@@ -4,6 +4,7 @@ Ray's own exceptions end here: a dead replica becomes `ReplicaLost`, and the wor
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from serve_app.windows import Window
 HOSTED_MODELS = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
 """OpenAI's own names, which unchanged clients send; under a preset's own path they mean that preset."""
 
+logger = logging.getLogger("ray.serve.rayscribe")
 Value = TypeVar("Value")
 
 
@@ -109,6 +111,7 @@ class RayPresets:
         self.names = list(names)
         self._aliases = aliases
         self._wake_s = wake_s
+        self._asking: asyncio.Task[Any] | None = None
         self._local: Callable[[bytes, RequestOptions], Coroutine[Any, Any, Transcript]] | None = None
 
     @classmethod
@@ -146,7 +149,7 @@ class RayPresets:
         try:
             stuck_since = None
             while not (await asyncio.wait({task}, timeout=min(5.0, self._wake_s)))[0]:
-                status = (await self.status())[preset]
+                status = await self._looked_at(preset)
                 now = time.monotonic()
                 stuck_since = (stuck_since or now) if status.state in ("starting", "asleep") else None
                 if stuck_since is not None and now - stuck_since >= self._wake_s:
@@ -155,9 +158,20 @@ class RayPresets:
         finally:
             task.cancel()
 
+    async def _looked_at(self, preset: str) -> PresetStatus:
+        """Return a preset's state; a controller that does not answer is no reason to give work up."""
+        try:
+            return (await self.status())[preset]
+        except Exception as error:  # noqa: BLE001 - it is Ray's, of any kind
+            logger.warning("the state of preset '%s' is not known just now: %s", preset, error)
+            return PresetStatus("ready")
+
     async def status(self) -> dict[str, PresetStatus]:
-        """Ask Serve's controller for the replicas of every preset."""
-        applications = (await asyncio.to_thread(serve.status)).applications
+        """Ask Serve's controller for the replicas of every preset; those who ask at once share an answer."""
+        if self._asking is None or self._asking.done():
+            # serve.status() in two threads at once fails: they undo each other's registration for pickling
+            self._asking = asyncio.create_task(asyncio.to_thread(serve.status))
+        applications = (await asyncio.shield(self._asking)).applications
         return {name: preset_status(applications.get(name)) for name in self.names}
 
 

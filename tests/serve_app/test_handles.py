@@ -1,6 +1,8 @@
 """Ray's errors and names behind the plain protocols, without a cluster."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
@@ -164,3 +166,42 @@ async def test_work_goes_on_while_replicas_run_or_come_back() -> None:
 
     presets = Stuck(0.02, looks, until_seen)
     assert await presets.transcribe("high", b"", RequestOptions()) is done
+
+
+async def test_those_who_ask_for_the_state_at_once_share_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's `serve.status` fails when two threads are in it."""
+    lock, looks = threading.Lock(), 0
+
+    def status() -> Any:
+        nonlocal looks
+        assert lock.acquire(blocking=False)
+        looks += 1
+        time.sleep(0.02)
+        lock.release()
+        return SimpleNamespace(applications={})
+
+    monkeypatch.setattr("serve_app.handles.serve.status", status)
+    presets = RayPresets(["fast"], {})
+    states = await asyncio.gather(*(presets.status() for _ in range(20)))
+    assert {state["fast"].state for state in states} == {"starting"}
+    assert looks == 1
+    await presets.status()
+    assert looks == 2
+
+
+async def test_a_controller_that_does_not_answer_costs_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def status() -> Any:
+        loop.call_soon_threadsafe(asked.set)
+        raise ConnectionError("the controller is being restarted")
+
+    async def work() -> Transcript:
+        await asked.wait()
+        return Transcript("en", 1.0)
+
+    monkeypatch.setattr("serve_app.handles.serve.status", status)
+    presets = RayPresets(["fast"], {}, wake_s=0.02)
+    presets._local = lambda upload, options: work()
+    assert (await presets.transcribe("fast", b"", RequestOptions())).duration == 1.0
