@@ -4,6 +4,7 @@ import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,15 @@ def service(url: str | None, patience_s: float = 600) -> Iterator[str]:
 
 def ask(url: str, audio: bytes, **form: str) -> httpx.Response:
     """Send one file to be transcribed."""
-    response = httpx.post(f"{url}/v1/audio/transcriptions", data=form, files={"file": audio}, timeout=3600)
+    response = _client().post(f"{url}/v1/audio/transcriptions", data=form, files={"file": audio})
     response.raise_for_status()
     return response
+
+
+@cache
+def _client() -> httpx.Client:
+    """One for all: making one takes longer than a request."""
+    return httpx.Client(timeout=3600, limits=httpx.Limits(max_connections=None))
 
 
 def wav(samples: Audio) -> bytes:

@@ -1,6 +1,8 @@
 """Batches across requests: whatever waits while the model is busy is run together next, and requests take turns."""
 
 import asyncio
+import os
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -11,6 +13,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+BACKGROUND = 10
 Run = Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]]
 
 
@@ -33,19 +36,19 @@ class _Waiting(Generic[Item, Result]):
 
 
 class Batcher(Generic[Item, Result]):
-    """Awaits `run(key, items)` for up to `size` waiting items of equal key; owners of items take turns.
+    """Awaits a lane's `run(key, items)` for up to `size` waiting items of equal key; owners of items take turns.
 
     There is no timer: an idle model starts at once, a busy one finds the next batch already gathered. An item whose
     caller went away is dropped before it reaches the model.
 
     With more than one lane, a batch of owners of whom nothing is being run starts beside the others: a short request
     need not wait for the end of a long one's batch. Owners that are being run wait for their lane, so that one request
-    alone never has more than one batch in the model.
+    alone never has more than one batch in the model, mostly in the first lane.
     """
 
-    def __init__(self, run: Run[Item, Result], size: int, lanes: int = 1) -> None:
-        self._run = run
-        self._size, self._lanes = size, lanes
+    def __init__(self, lanes: Sequence[Run[Item, Result]], size: int) -> None:
+        self._size = size
+        self._lanes, self._free = tuple(lanes), list(lanes)
         self._queues: dict[Hashable, deque[_Waiting[Item, Result]]] = {}
         self._running: Counter[Hashable] = Counter()
         self._batches: set[asyncio.Task[None]] = set()
@@ -59,22 +62,25 @@ class Batcher(Generic[Item, Result]):
         return await waiting.done
 
     def _start(self) -> None:
-        while len(self._batches) < self._lanes and (batch := self._next_batch()):
+        while self._free and (batch := self._next_batch()):
+            run = min(self._free, key=self._lanes.index)
+            self._free.remove(run)
             self._running.update(waiting.owner for waiting in batch)
-            task = asyncio.create_task(self._answer(batch))
+            task = asyncio.create_task(self._answer(run, batch))
             self._batches.add(task)
-            task.add_done_callback(partial(self._ended, batch))
+            task.add_done_callback(partial(self._ended, run, batch))
 
-    def _ended(self, batch: Sequence[_Waiting[Item, Result]], task: asyncio.Task[None]) -> None:
+    def _ended(self, run: Run[Item, Result], batch: Sequence[_Waiting[Item, Result]], task: asyncio.Task[None]) -> None:
+        self._free.append(run)
         self._running -= Counter(waiting.owner for waiting in batch)
         self._batches.discard(task)
         self._start()
 
-    async def _answer(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+    async def _answer(self, run: Run[Item, Result], batch: Sequence[_Waiting[Item, Result]]) -> None:
         started = time.perf_counter()
         items = [waiting.item for waiting in batch]
         try:
-            results = await self._run(batch[0].key, items)
+            results = await run(batch[0].key, items)
             answers = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
             _fail(batch, error)
@@ -105,14 +111,28 @@ class Batcher(Generic[Item, Result]):
                 del self._queues[owner]
 
 
-def threaded(run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], threads: int) -> Run[Item, Result]:
-    """Let a blocking `run` work in threads of its own, as many at once as there are lanes."""
-    pool = ThreadPoolExecutor(threads, "batch")
+def threaded(run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], lanes: int = 1) -> list[Run[Item, Result]]:
+    """Let a blocking `run` work in as many lanes, each a thread of its own.
+
+    The processor serves the later ones first, where `run` computes in the thread that called it: they are for short
+    requests beside long ones.
+    """
+    return [_lane(run, BACKGROUND if lane == 0 and lanes > 1 else 0) for lane in range(lanes)]
+
+
+def _lane(run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], nice: int) -> Run[Item, Result]:
+    thread = ThreadPoolExecutor(1, "batch", initializer=_step_back, initargs=(nice,))
 
     def in_thread(key: Hashable, items: Sequence[Item]) -> Awaitable[Sequence[Result]]:
-        return asyncio.get_running_loop().run_in_executor(pool, run, key, items)
+        return asyncio.get_running_loop().run_in_executor(thread, run, key, items)
 
     return in_thread
+
+
+def _step_back(nice: int) -> None:
+    """Let others go before this thread: on Linux a thread has its own priority."""
+    if nice:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
 
 
 def _take(queue: deque[_Waiting[Item, Result]], key: Hashable | None) -> _Waiting[Item, Result] | None:

@@ -83,10 +83,8 @@ class Transcription:
         load_model: Callable[[TranscriptionArgs, StoreArgs], Any] = load_transcriber,
     ) -> None:
         self._model = load_model(args, store)
-        self._batcher: Batcher[Audio, WindowText] = Batcher(
-            threaded(self._decode, LANES), self._model.batch_size, LANES
-        )
-        self._detecting: Batcher[Audio, dict[str, float]] = Batcher(threaded(self._detect, 1), self._model.batch_size)
+        self._batcher: Batcher[Audio, WindowText] = Batcher(threaded(self._decode, LANES), self._model.batch_size)
+        self._detecting: Batcher[Audio, dict[str, float]] = Batcher(threaded(self._detect), self._model.batch_size)
 
     def _decode(self, key: Hashable, clips: Sequence[Audio]) -> list[WindowText]:
         options, temperature = cast(tuple[DecodeOptions, float], key)
@@ -128,7 +126,7 @@ class Alignment:
         self._aligners = Aligners(lambda language: load_model(args, store, language), args.keep_loaded, first)
         with self._aligners.use(first) as aligner:
             batch_size = aligner.batch_size
-        self._batcher: Batcher[Placing, list[Segment]] = Batcher(threaded(self._align, LANES), batch_size, LANES)
+        self._batcher: Batcher[Placing, list[Segment]] = Batcher(threaded(self._align, LANES), batch_size)
 
     async def wake(self) -> None:
         """Answer once the first model is loaded."""
@@ -159,7 +157,7 @@ class Diarization:
         load_model: Callable[[DiarizationArgs, StoreArgs], Any] = load_diarizer,
     ) -> None:
         self._model = load_model(args, store)
-        self._batcher: Batcher[Callable[[], Any], Any] = Batcher(threaded(_call, LANES), 1, LANES)
+        self._batcher: Batcher[Callable[[], Any], Any] = Batcher(threaded(_call, LANES), 1)
 
     async def wake(self) -> None:
         """Answer once the model is loaded."""

@@ -51,7 +51,7 @@ class Replicas(Generic[Item, Result]):
             await asyncio.sleep(pause)
             return [answer(item) for item in items]
 
-        self._batchers = [Batcher(run, size) for _ in range(count)]
+        self._batchers = [Batcher([run], size) for _ in range(count)]
         self._waiting = [0] * count
 
     async def submit(self, item: Item, owner: str) -> Timed[Result]:

@@ -1,13 +1,15 @@
 """Batches: bounded, of equal keys, oldest first; nobody waits for ever and nobody gets another's result."""
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
-from serve_app.batching import Batcher, Timed, threaded
+from serve_app.batching import BACKGROUND, Batcher, Timed, threaded
 
 
 @dataclass
@@ -208,7 +210,7 @@ async def test_with_a_second_lane_another_owner_does_not_wait_for_the_batch_that
             assert go.wait(10)
         return items
 
-    batcher: Batcher[str, str] = Batcher(threaded(run, 2), 2, lanes=2)
+    batcher: Batcher[str, str] = Batcher(threaded(run, 2), 2)
     long = [asyncio.create_task(batcher.submit("a", f"long {i}", "long")) for i in range(4)]
     assert await asyncio.wait_for(running.get(), 10) == ("long 0", "long 1")
     short = await asyncio.wait_for(batcher.submit("a", "short", "short"), 10)
@@ -232,7 +234,19 @@ async def test_two_lanes_never_run_more_than_two_batches_and_lose_nothing() -> N
             at_once -= 1
         return items
 
-    batcher: Batcher[int, int] = Batcher(threaded(run, 2), 3, lanes=2)
+    batcher: Batcher[int, int] = Batcher(threaded(run, 2), 3)
     tasks = [asyncio.create_task(batcher.submit(i % 2, i, i % 7)) for i in range(100)]
     assert await results(tasks) == list(range(100))
     assert most <= 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+async def test_the_first_of_two_lanes_steps_back_for_the_other_and_a_single_one_does_not() -> None:
+    def run(key: Hashable, items: Sequence[int]) -> Sequence[int]:
+        return [os.getpriority(os.PRIO_PROCESS, threading.get_native_id())] * len(items)
+
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    (alone,), (first, second) = threaded(run), threaded(run, 2)
+    assert await alone("", [0]) == [here]
+    assert await first("", [0]) == [min(19, here + BACKGROUND)]
+    assert await second("", [0]) == [here]
