@@ -195,7 +195,7 @@ class LimitArgs(Strict):
     max_duration_s: float = Field(default=4 * 3600, gt=0)
     wake_s: float = Field(default=300, gt=0, description="how long a preset may lack a replica before 503 is answered")
     windows_in_flight: int = Field(
-        default=64, ge=1, description="windows of one request under way at once to begin with; up to 8 times as many"
+        default=16, ge=1, description="windows of one request under way at once to begin with; up to 32 times as many"
     )
 
 

@@ -36,7 +36,8 @@ class Slots:
     wait elsewhere.
     """
 
-    GROWTH = 8
+    GROWTH = 32
+    STEP = 2
     UNHURRIED = 1.5
 
     def __init__(self, first: int) -> None:
@@ -55,7 +56,8 @@ class Slots:
     def give_back(self, *, hungry: bool = False) -> None:
         """Free a slot; a hungry stage gets one more, a sated one no more than it began with."""
         self._taken -= 1
-        self._limit = min(self._limit + 1, self.GROWTH * self.first) if hungry else max(self._limit - 1, self.first)
+        most = self.GROWTH * self.first
+        self._limit = min(self._limit + self.STEP, most) if hungry else max(self._limit - 1, self.first)
         self._free.set()
 
     @asynccontextmanager

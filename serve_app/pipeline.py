@@ -38,7 +38,7 @@ class PresetPipeline:
         stages: Stages,
         listen: Listen,
         decode: Callable[[bytes], Audio],
-        windows_in_flight: int = 64,
+        windows_in_flight: int = 16,
         blocks_in_flight: int = 16,
     ) -> None:
         self._stages = stages

@@ -27,7 +27,7 @@ def test_a_model_is_enough() -> None:
     transcription = args.transcription
     assert (transcription.device, transcription.batch_size, transcription.workers) == ("auto", "auto", "auto")
     assert transcription.beam_size == 5
-    assert (args.vad.window_s, args.limits.windows_in_flight) == (30.0, 32)
+    assert (args.vad.window_s, args.limits.windows_in_flight) == (30.0, 16)
 
 
 @pytest.mark.parametrize(

@@ -128,15 +128,21 @@ async def test_a_hungry_stage_is_sent_more_and_a_sated_one_no_more_than_at_first
     slots = Slots(2)
     for _ in range(2):
         await slots.take()
-    waiting = [asyncio.create_task(slots.take()) for _ in range(3)]
+    waiting = [asyncio.create_task(slots.take()) for _ in range(6)]
+
+    async def through() -> int:
+        await asyncio.sleep(0.01)
+        return sum(task.done() for task in waiting)
+
     slots.give_back(hungry=True)
-    await asyncio.sleep(0.01)
-    assert [task.done() for task in waiting] == [True, True, False]
+    assert await through() == 1 + Slots.STEP
     slots.give_back()
-    await asyncio.sleep(0.01)
-    assert [task.done() for task in waiting] == [True, True, False]
+    assert await through() == 1 + Slots.STEP
+    for _ in range(3):
+        slots.give_back()
+    assert await through() == 5
     slots.give_back()
-    await asyncio.wait_for(waiting[2], 1)
+    await asyncio.wait_for(waiting[5], 1)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
