@@ -70,7 +70,7 @@ def compare(ours: Sequence[Heard], theirs: Sequence[Heard]) -> dict[str, Any]:
         "words": len(ours),
         "same words": same,
         "farthest apart_s": max(apart, default=None),
-        "beyond 20 ms": sum(each > CLOSE_S + 1e-9 for each in apart),
+        "beyond 20 ms": int(sum(each > CLOSE_S + 1e-9 for each in apart)),
         "other speaker": sum(renamed.get(a.speaker) != b.speaker for a, b in pairs),
     }
 
@@ -82,7 +82,7 @@ def _ours(url: str, audio: bytes) -> list[Heard]:
 
 def _theirs(answer: Any) -> list[Heard]:
     words = [word for segment in answer["segments"] for word in segment["words"]]
-    return [Heard(word["word"], word["start"], word["end"], word.get("speaker", "")) for word in words]
+    return [Heard(word["word"], float(word["start"]), float(word["end"]), word.get("speaker", "")) for word in words]
 
 
 def _print(results: dict[str, Any], changed: int, answers: int) -> None:
