@@ -31,7 +31,7 @@ def main(
     minutes: Annotated[float, typer.Option(help="of the long file")] = 10,
     runs: Annotated[int, typer.Option(help="clips per case")] = 30,
     rounds: Annotated[int, typer.Option(help="runs of what takes long")] = 3,
-    work: Annotated[Path, typer.Option(help="where long files lie")] = Path(".rayscribe/bench"),
+    work: Annotated[Path, typer.Option(help="where long files lie")] = Path(".rayscribe/long"),
 ) -> None:
     """Measure, print and save."""
     unknown = sorted(set(parts or ()) - set(PARTS))

@@ -228,19 +228,18 @@ class NodeCache:
 
     @contextmanager
     def single_flight(
-        self, digest: str, timeout_s: float, waiting: Callable[[], None] = lambda: None
+        self, digest: str, timeout_s: float, waiting: Callable[[], bool] = lambda: False
     ) -> Iterator[bool]:
         """Wait until nobody else works on `digest`, at most `timeout_s`; says whether the lock was had and is one.
 
-        `waiting` is called four times a second meanwhile.
+        `waiting` is called ten times a second meanwhile; it ends the wait by returning true.
 
         The lock only saves bytes: without it (deadline, read-only file system) all goes on.
         """
         with ExitStack() as held:
             try:
                 make_directory(self.root / "locks")
-                locks.acquire(held, self.lock_path(digest), timeout_s, waiting)
-                alone = True
+                alone = locks.acquire(held, self.lock_path(digest), timeout_s, waiting)
             except (Timeout, OSError, NotImplementedError) as error:
                 log.warning("going on without the lock of %s: %s", digest, error)
                 alone = False

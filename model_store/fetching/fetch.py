@@ -132,9 +132,10 @@ def _alone(
 ) -> Iterator[bool]:
     """Wait for another's fetch of the same and show how far it is; says whether nobody else is at it now."""
 
-    def show() -> None:
+    def show() -> bool:
         done = sum(bytes_here(entry, cache.blob_path(entry.sha256), cache.root / "staging") for entry in manifest.files)
         progress(done, manifest.size)
+        return done == manifest.size and cache.lookup(manifest.digest) is not None
 
     wait_s = options.lock_timeout_s
     if options.timeout_s is not None:
