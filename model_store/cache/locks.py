@@ -13,19 +13,19 @@ from pathlib import Path
 from filelock import FileLock, SoftReadWriteLock, Timeout
 
 log = logging.getLogger(__name__)
-WAITING_S = 0.1
+WAITING_S = 0.2
 HEARTBEAT_S, STALE_S = 3.0, 10.0
 
 
 def acquire(held: ExitStack, path: Path, timeout_s: float, waiting: Callable[[], bool]) -> bool:
     """Have the lock at `path` until `held` is closed; says whether it was had before `waiting` said enough.
 
-    Raises Timeout after `timeout_s`; `waiting` is called ten times a second until then, and true means enough. The
+    Raises Timeout after `timeout_s`; `waiting` is called five times a second until then, and true means enough. The
     kernel frees its lock when the holder dies; the other kind is taken over once it has not been touched for `STALE_S`.
     """
     until = time.monotonic() + timeout_s
     lock = FileLock(path, mode=0o666)
-    if not _insist(lambda wait_s: lock.acquire(timeout=wait_s), until, waiting):
+    if not _insist(lambda wait_s: lock.acquire(timeout=wait_s, poll_interval=WAITING_S), until, waiting):
         return False
     held.callback(lock.release)
     if _keeps_others_out(path):

@@ -232,7 +232,7 @@ class NodeCache:
     ) -> Iterator[bool]:
         """Wait until nobody else works on `digest`, at most `timeout_s`; says whether the lock was had and is one.
 
-        `waiting` is called ten times a second meanwhile; it ends the wait by returning true.
+        `waiting` is called five times a second meanwhile; it ends the wait by returning true.
 
         The lock only saves bytes: without it (deadline, read-only file system) all goes on.
         """
