@@ -14,7 +14,7 @@ from serve_app.blocks import Block
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, StoreArgs, TranscriptionArgs
 from serve_app.handles import RayPresets, RayStages
 from serve_app.listening import Listener, speech_settings
-from serve_app.loading import load, threads_for
+from serve_app.loading import gpu_share, load, threads_for
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.pipeline import PresetPipeline
 from serve_app.quality import decode_until_good
@@ -56,7 +56,7 @@ def load_aligner(args: AlignmentArgs, store: StoreArgs, language: str) -> Any:
         args.models[language],
         store,
         lambda: import_without("whisperx.alignment", UNUSED),
-        lambda snapshot: Aligner(snapshot.path, args, language, threads),
+        _within_share(lambda snapshot: Aligner(snapshot.path, args, language, threads)),
     )
 
 
@@ -67,10 +67,23 @@ def load_diarizer(args: DiarizationArgs, store: StoreArgs) -> Any:
 
     go_offline()
     threads = threads_for(args.threads)
-    name = args.model or ""
     return load(
-        name, store, lambda: import_module("pyannote.audio"), lambda snapshot: Diarizer(snapshot.path, args, threads)
+        args.model or "",
+        store,
+        lambda: import_module("pyannote.audio"),
+        _within_share(lambda snapshot: Diarizer(snapshot.path, args, threads)),
     )
+
+
+def _within_share(build: Callable[[Snapshot], T]) -> Callable[[Snapshot], T]:
+    """Keep torch within the replica's share of its GPU before the model is built."""
+    from serve_app.models.devices import cap_torch
+
+    def build_within(snapshot: Snapshot) -> T:
+        cap_torch(gpu_share())
+        return build(snapshot)
+
+    return build_within
 
 
 class Transcription:

@@ -104,6 +104,15 @@ def _load_seconds() -> Gauge:
     return Gauge("rayscribe_load_seconds", "what a replica's start took, by part", tag_keys=("model", "part"))
 
 
+def gpu_share() -> float:
+    """Return the share of a GPU that Ray granted this replica; 0 for none, and outside of Ray."""
+    import ray
+
+    if not ray.is_initialized():
+        return 0.0
+    return float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0))
+
+
 def threads_for(wanted: int) -> int:
     """Return the CPU threads of a replica: as asked for, else what Ray granted (OMP_NUM_THREADS), else all cores."""
     return wanted or int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

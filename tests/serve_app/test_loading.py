@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ from model_store import (
     sign,
 )
 from serve_app.config import StoreArgs
-from serve_app.loading import get_snapshot, load
+from serve_app.loading import get_snapshot, gpu_share, load
 
 INFO = ModelInfo("whisper-ct2", "Apache-2.0", ("en",), "int8", 60)
 
@@ -87,3 +88,14 @@ def test_with_a_catalog_what_the_store_lacks_is_published(store: DirectoryStore,
     snapshot, lease = get_snapshot("other", arguments(tmp_path, catalog=str(catalog)))
     lease.release()
     assert (snapshot.path / "model.bin").read_bytes() == b"weights"
+
+
+def test_outside_of_ray_no_gpu_is_shared() -> None:
+    assert gpu_share() == 0.0
+
+
+def test_inside_of_ray_the_share_is_what_was_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = SimpleNamespace(get_assigned_resources=lambda: {"CPU": 1.0, "GPU": 0.25})
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.get_runtime_context", lambda: context)
+    assert gpu_share() == 0.25
