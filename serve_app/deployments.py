@@ -39,7 +39,8 @@ def load_transcriber(args: TranscriptionArgs, store: StoreArgs) -> Any:
 
     def build(snapshot: Snapshot) -> Transcriber:
         model = Transcriber(snapshot.path, args, snapshot.manifest.languages, threads)
-        model.batch_size = calibrated(model, args, store.cache, snapshot.digest).batch_size
+        if args.batch_size == "auto":
+            model.batch_size = calibrated(model, args, store.cache, snapshot.digest).batch_size
         return model
 
     return load(args.model, store, lambda: import_module("faster_whisper"), build)
