@@ -37,7 +37,9 @@ def real_names(service: str, store: Path) -> None:
             publish(catalog.source(DEMO[entry.kind]), name, open_store(store), "test", info)
 
 
-@pytest.mark.parametrize("name", ["cpu", pytest.param("single-gpu", marks=pytest.mark.slow), "gpu"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("cpu", "single-gpu")), "gpu"]
+)
 def test_a_config_deploys_and_answers(
     cluster: Cluster, real_names: None, name: str, tmp_path: Path, sample: Any
 ) -> None:
