@@ -1,13 +1,18 @@
 """What all tests share: the repository's places, and the audio that it ships with what is really said in it."""
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serve_app.models.environment import OFFLINE
+
 ROOT = Path(__file__).parent.parent
+AT_START = frozenset(os.environ)
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,14 @@ class Sample:
     @property
     def words(self) -> list[str]:
         return [word["text"] for word in self.reference["words"]]
+
+
+@pytest.fixture(autouse=True)
+def _offline_is_for_replicas() -> Iterator[None]:
+    """What a model sets for its process (no hub, no telemetry) is not to reach another test's children."""
+    yield
+    for name in OFFLINE.keys() - AT_START:
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
