@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from serve_app.models.environment import OFFLINE
-
 ROOT = Path(__file__).parent.parent
-AT_START = frozenset(os.environ)
+NO_HUB = frozenset({"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"} - os.environ.keys())
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,9 @@ class Sample:
 
 @pytest.fixture(autouse=True)
 def _offline_is_for_replicas() -> Iterator[None]:
-    """What a model sets for its process (no hub, no telemetry) is not to reach another test's children."""
+    """That a replica's model turns its process away from the hub is not to reach another test's children."""
     yield
-    for name in OFFLINE.keys() - AT_START:
+    for name in NO_HUB:
         os.environ.pop(name, None)
 
 

@@ -17,7 +17,9 @@ from benchmarks.store.bench import Sample
 from benchmarks.store.models import Model
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 120
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
+ONLINE = {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}  # to the loopback server, whatever the caller's says
 
 
 class Child:
@@ -96,9 +98,12 @@ class Served:
         self._get(f"/stall/{more}")
 
     def wait(self, **wanted: int) -> None:
-        """Wait until a count is what is wanted, or above it."""
+        """Wait until a count is what is wanted, or above it; raises TimeoutError."""
+        deadline = time.monotonic() + PATIENCE_S
         while any(self.stats()[name] < value if value else self.stats()[name] for name, value in wanted.items()):
-            time.sleep(0.01)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the server's counts never reached {wanted}: {self.stats()}")
+            time.sleep(0.01)  # between two looks at a condition
 
     def _get(self, path: str) -> dict[str, int]:
         with urllib.request.urlopen(f"{self.url}{path}") as answer:
@@ -136,4 +141,4 @@ def _running(module: str, *arguments: str) -> Iterator[str]:
 
 def _environment(more: dict[str, str] | None) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, **QUIET, **(more or {})}
+    return {**os.environ, "PYTHONPATH": path, **QUIET, **ONLINE, **(more or {})}

@@ -1,4 +1,4 @@
-"""One real Ray cluster for the session, with `configs/local.yaml` running on it by `serve run`."""
+"""One real Ray cluster for the session; what runs on it changes from one module or folder to the next."""
 
 import os
 import shutil
@@ -13,11 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import openai
 import pytest
-import yaml
 
-from demo.service import Service
 from tests.conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -95,26 +92,3 @@ def _until_up(url: str, head: subprocess.Popen[bytes]) -> None:
             if httpx.get(url, timeout=5).status_code == httpx.codes.OK:
                 return
         time.sleep(0.3)  # between two looks at a condition
-
-
-@pytest.fixture(scope="session")
-def service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of `configs/local.yaml`, ready, on a free port."""
-    folder = tmp_path_factory.mktemp("service")
-    config = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
-    port = config["http_options"]["port"] = free_port()
-    path = folder / "local.yaml"
-    path.write_text(yaml.safe_dump(config))
-    running = Service(path, folder / "serve.log", cluster.environment)
-    try:
-        for _ in running.until_ready(f"http://127.0.0.1:{port}/ready", STARTS_WITHIN_S):
-            pass
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        running.stop()
-
-
-@pytest.fixture(scope="session")
-def client(service: str) -> openai.OpenAI:
-    """The official SDK, told nothing but the address."""
-    return openai.OpenAI(base_url=f"{service}/v1", api_key="none", timeout=300, max_retries=0)

@@ -28,7 +28,7 @@ DEMO = {"whisper-ct2": "demo-whisper", "wav2vec2-ctc": "demo-align", "pyannote-p
 
 
 @pytest.fixture(scope="module")
-def real_names(service: str, store: Path) -> None:
+def real_names(store: Path) -> None:
     """Publish the demo models under the names of the real ones, in the store that the cluster reads."""
     catalog = Catalog.load(ROOT / "configs" / "models.yaml")
     for name, entry in catalog.entries.items():
@@ -62,7 +62,7 @@ def test_a_config_deploys_and_answers(
     assert _gpus_taken() == pytest.approx(_gpus_awake(text), abs=0.01)
 
 
-def test_a_model_that_nobody_published_is_told_with_its_mend(cluster: Cluster, service: str, tmp_path: Path) -> None:
+def test_a_model_that_nobody_published_is_told_with_its_mend(cluster: Cluster, tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
     (fast,) = (app for app in config["applications"] if app["name"] == "fast")
     fast["args"]["transcription"]["model"] = "demo-whispr"
