@@ -8,7 +8,6 @@ from typing import Any, TypeVar, cast
 from model_store import Snapshot
 from serve_app.aligners import Aligners
 from serve_app.alignment import Placing
-from serve_app.api import create_api
 from serve_app.batching import Batcher, threaded
 from serve_app.blocks import Block
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, StoreArgs, TranscriptionArgs
@@ -22,6 +21,7 @@ from serve_app.stages import Audio, WindowText
 from serve_app.transcript import Segment, Transcript
 from serve_app.voices import Speakers, Voices
 from serve_app.windows import Window
+from serve_app.wire.api import create_api
 
 T = TypeVar("T")
 LONGEST_REFERENCE_S = 60

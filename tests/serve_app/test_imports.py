@@ -20,11 +20,17 @@ def imported_by(code: str) -> set[str]:
 
 def test_the_plain_modules_import_neither_ray_nor_any_model() -> None:
     names = """
-        aligners alignment api batching blocks body_limit config errors flow formats known_speakers languages listening
-        options pipeline presets problems quality schemas speakers stages strict tape transcript voices
-        window_work windows
+        aligners alignment batching blocks config errors flow known_speakers languages listening options pipeline
+        presets quality speakers stages strict tape transcript voices window_work windows
     """
     modules = [f"serve_app.{name}" for name in names.split()]
+    assert imported_by(f"import {', '.join(modules)}") == set()
+
+
+def test_the_wire_imports_neither_ray_nor_any_model() -> None:
+    files = (ROOT / "serve_app" / "wire").rglob("*.py")
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files if path.stem != "__init__"]
+    assert len(modules) > 5
     assert imported_by(f"import {', '.join(modules)}") == set()
 
 

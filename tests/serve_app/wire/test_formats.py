@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from fakes import segment, words
 
-from serve_app import formats
-from serve_app.formats import FORMATS, to_diarized_json, to_json, to_rttm, to_srt, to_text, to_verbose_json, to_vtt
 from serve_app.speakers import assign
 from serve_app.transcript import Segment, SpeakerTurn, Transcript, Word
+from serve_app.wire import formats
+from serve_app.wire.formats import FORMATS, to_diarized_json, to_json, to_rttm, to_srt, to_text, to_verbose_json, to_vtt
 
 FIRST = Segment(
     0.0, 2.5, "Hello there.", words("Hello there.", 0.0, 2.5), None, 12, (7, 8), 0.2, -0.25, 0.9, 0.01

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from serve_app.errors import BadRequest, UnsupportedOption
 from serve_app.options import DecodeOptions, Reference, RequestOptions, SpeakerOptions, SpeechOptions
-from serve_app.schemas import REFUSED, TranscriptionForm
+from serve_app.wire.schemas import REFUSED, TranscriptionForm
 
 
 def form(**fields: Any) -> TranscriptionForm:

@@ -10,7 +10,6 @@ from fakes import FakePresets, FakeStages, segment
 from fastapi import FastAPI
 
 from serve_app import errors
-from serve_app.api import create_api
 from serve_app.config import LimitArgs, VadArgs
 from serve_app.errors import RayscribeError
 from serve_app.listening import Listener
@@ -19,8 +18,9 @@ from serve_app.models.vad import SpeechFinder
 from serve_app.options import DecodeOptions, RequestOptions
 from serve_app.pipeline import PresetPipeline
 from serve_app.presets import PresetStatus
-from serve_app.schemas import REFUSED
 from serve_app.transcript import Transcript
+from serve_app.wire.api import create_api
+from serve_app.wire.schemas import REFUSED
 
 PATH = "/v1/audio/transcriptions"
 TRANSCRIPT = Transcript(

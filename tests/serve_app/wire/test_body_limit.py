@@ -6,9 +6,9 @@ import httpx
 import pytest
 from fakes import FakePresets
 
-from serve_app.api import create_api
-from serve_app.body_limit import BodyLimit
 from serve_app.config import LimitArgs
+from serve_app.wire.api import create_api
+from serve_app.wire.body_limit import BodyLimit
 
 PATH = "/v1/audio/transcriptions"
 HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'

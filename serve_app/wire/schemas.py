@@ -6,9 +6,9 @@ from fastapi import UploadFile
 from pydantic import Field, field_validator, model_validator
 
 from serve_app.errors import BadRequest, UnsupportedOption
-from serve_app.form_values import clips, references, server_vad
 from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
 from serve_app.strict import Strict
+from serve_app.wire.form_values import clips, references, server_vad
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json", "rttm"]
 SPEAKER_FORMATS = ("diarized_json", "rttm")

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.errors import UploadTooLarge
-from serve_app.problems import problem
+from serve_app.wire.problems import problem
 
 
 class BodyLimit:

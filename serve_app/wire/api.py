@@ -8,14 +8,14 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from serve_app.body_limit import BodyLimit
 from serve_app.config import LimitArgs
 from serve_app.errors import EmptyAudio, UnknownPreset
-from serve_app.formats import FORMATS
 from serve_app.presets import Presets
-from serve_app.problems import install_handlers
-from serve_app.schemas import TranscriptionForm
 from serve_app.transcript import Transcript
+from serve_app.wire.body_limit import BodyLimit
+from serve_app.wire.formats import FORMATS
+from serve_app.wire.problems import install_handlers
+from serve_app.wire.schemas import TranscriptionForm
 
 TITLE = "rayscribe"
 CREATED = 1_767_225_600

@@ -9,10 +9,10 @@ import pytest
 from fakes import FakePresets, segment
 
 from serve_app import errors
-from serve_app.api import create_api
 from serve_app.config import LimitArgs
 from serve_app.options import Reference
 from serve_app.transcript import Segment, SpeakerTurn, Transcript
+from serve_app.wire.api import create_api
 
 FIRST = segment("Hello there.", 0.0, 2.0, "A")
 FIRST = Segment(FIRST.start, FIRST.end, FIRST.text, FIRST.words, "A", 12, (7, 8), 0.2, -0.25, 0.9, 0.01)

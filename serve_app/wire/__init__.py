@@ -1,0 +1,1 @@
+"""The wire: OpenAI's audio API over presets, as an ASGI app; knows neither Ray nor any model."""
