@@ -37,9 +37,13 @@ def service(url: str | None, patience_s: float = 600) -> Iterator[str]:
         child.stop()
 
 
+ALONE = {"Cache-Control": "no-cache"}
+"""Every request is work of its own, though the same clip is sent many times."""
+
+
 def ask(url: str, audio: bytes, **form: str) -> httpx.Response:
     """Send one file to be transcribed."""
-    response = _client().post(f"{url}/v1/audio/transcriptions", data=form, files={"file": audio})
+    response = _client().post(f"{url}/v1/audio/transcriptions", data=form, files={"file": audio}, headers=ALONE)
     response.raise_for_status()
     return response
 

@@ -194,6 +194,9 @@ class LimitArgs(Strict):
     max_upload_mb: float = Field(default=1024, gt=0)
     max_duration_s: float = Field(default=4 * 3600, gt=0)
     wake_s: float = Field(default=300, gt=0, description="how long a preset may lack a replica before 503 is answered")
+    linger_s: float = Field(
+        default=10, ge=0, description="how long work goes on whose client has gone: one that comes back finds it"
+    )
     windows_in_flight: int = Field(
         default=16, ge=1, description="windows of one request under way at once to begin with; up to 32 times as many"
     )

@@ -1,6 +1,7 @@
 """The Serve deployments as plain classes: thin wrappers that load a model and pass work on; `app.py` decorates them."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, TypeVar, cast
@@ -11,12 +12,16 @@ from serve_app.alignment import Placing
 from serve_app.batching import Batcher, threaded
 from serve_app.blocks import Block
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, StoreArgs, TranscriptionArgs
-from serve_app.handles import RayPresets, RayStages
+from serve_app.events import Done, Event
+from serve_app.handles import RayStages
 from serve_app.listening import Listener, speech_settings
 from serve_app.loading import gpu_share, load, threads_for
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
+from serve_app.parcels import Parcel, unpacked
 from serve_app.pipeline import PresetPipeline
+from serve_app.preset_handles import RayPresets
 from serve_app.quality import decode_until_good
+from serve_app.sharing import SharedWork
 from serve_app.stages import Audio, WindowText
 from serve_app.transcript import Segment, Transcript
 from serve_app.voices import Speakers, Voices
@@ -217,15 +222,29 @@ class Pipeline:
         self._pipeline = PresetPipeline(
             self._stages, listener.listen, lambda file: decode(file, LONGEST_REFERENCE_S), args.limits.windows_in_flight
         )
+        self._shared = SharedWork(args.limits.linger_s)
         self._stages.wake()
 
     def __serve_build_asgi_app__(self) -> Any:
         """Build the HTTP API of this preset alone."""
-        return create_api(RayPresets.of_one(self._args, self.transcribe), self._args.limits, self._args.preset)
+        return create_api(RayPresets.of_one(self._args, self), self._args.limits, self._args.preset)
 
-    async def transcribe(self, upload: bytes, options: RequestOptions) -> Transcript:
-        """Transcribe one uploaded file."""
-        return await self._pipeline.run(upload, options)
+    async def transcribe(self, parcel: Parcel, options: RequestOptions) -> Transcript:
+        """Transcribe one file."""
+        async with aclosing(self.stream(parcel, options)) as events:
+            (done,) = [event async for event in events if isinstance(event, Done)]
+        return done.transcript
+
+    async def stream(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
+        """Transcribe one file and tell of it as it goes; the same work is done once, however many ask for it."""
+        async with aclosing(self._shared.join(parcel.key(options), lambda: self._work(parcel, options))) as events:
+            async for event in events:
+                yield event
+
+    async def _work(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
+        async with unpacked(parcel) as upload, aclosing(self._pipeline.stream(upload, options)) as events:
+            async for event in events:
+                yield event
 
 
 class Gateway:

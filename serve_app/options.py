@@ -118,7 +118,8 @@ class RequestOptions:
     """One request: what of the file is heard, how it is decoded, whether words are placed and speakers told apart.
 
     `clips` are stretches in seconds, the only ones that are heard; none: the whole file. `language_per_window`: each
-    window is decoded in the language that is heard in it.
+    window is decoded in the language that is heard in it. Requests of the same file and equal options are done together
+    while one is under way; a `nonce` sets a request apart.
     """
 
     decode: DecodeOptions = field(default_factory=DecodeOptions)
@@ -130,3 +131,4 @@ class RequestOptions:
     placing: AlignOptions = field(default_factory=AlignOptions)
     clips: tuple[Clip, ...] = ()
     language_per_window: bool = False
+    nonce: str = ""

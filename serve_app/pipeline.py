@@ -2,28 +2,25 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import zip_longest
 
 from serve_app.errors import UnsupportedOption
+from serve_app.events import Done, Event, Progress, Tally, Told, nobody
 from serve_app.flow import Clock, Slots, in_thread
 from serve_app.listening import Heard, HeardBlock, HeardEnd, HeardWindow, Upload
 from serve_app.options import KnownSpeaker, Reference, RequestOptions
 from serve_app.retry import again
 from serve_app.speakers import assign
 from serve_app.stages import Audio, Stages
-from serve_app.transcript import Segment, Transcript
+from serve_app.transcript import Transcript
 from serve_app.voices import Speakers, Voices
 from serve_app.window_work import WindowWork
 from serve_app.windows import SAMPLE_RATE
 
 Listen = Callable[[Upload, RequestOptions, Clock], Generator[Heard]]
-Told = Callable[[Sequence[Segment]], None]
-
-
-def _nobody(segments: Sequence[Segment]) -> None:
-    """The default for `told`."""
 
 
 class PresetPipeline:
@@ -45,37 +42,71 @@ class PresetPipeline:
         self._listen, self._decode = listen, decode
         self._windows, self._blocks = windows_in_flight, blocks_in_flight
 
-    async def run(self, upload: Upload, options: RequestOptions, told: Told = _nobody) -> Transcript:
+    async def run(self, upload: Upload, options: RequestOptions, told: Told = nobody) -> Transcript:
         """Transcribe one file; raises a `RayscribeError`, and leaves no work behind when cancelled.
 
-        `told` is called with finished segments in the order of time while later ones are being heard; they have no
-        speakers yet.
+        `told` is called with progress, and with finished segments while later ones are being heard.
         """
         if options.diarize and not self._stages.has_diarization:
             raise UnsupportedOption("this preset does not tell speakers apart; use one with diarization", "model")
-        request = _Request(self._stages, options, Slots(self._windows), Slots(self._blocks))
+        request = _Request(self._stages, options, Slots(self._windows), Slots(self._blocks), told)
         try:
-            return await request.run(self._listen(upload, options, request.clock), self._decode, told)
+            return await request.run(self._listen(upload, options, request.clock), self._decode)
         except ExceptionGroup as errors:
             raise first_cause(errors) from errors
+
+    async def stream(self, upload: Upload, options: RequestOptions) -> AsyncGenerator[Event]:
+        """Transcribe one file and tell of it as it goes, as `run` does; `Done` is the last event.
+
+        Closing it leaves no work behind. Of several steps of progress that nobody took in time only the last is told.
+        """
+        told: asyncio.Queue[Event | None] = asyncio.Queue()
+        work = asyncio.create_task(self.run(upload, options, told.put_nowait))
+        work.add_done_callback(lambda _: told.put_nowait(None))
+        try:
+            while event := await told.get():
+                for each in _condensed([event, *_waiting(told)]):
+                    yield each
+            yield Done(await work)
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+
+
+def _waiting(told: asyncio.Queue[Event | None]) -> Iterator[Event]:
+    """Take what waits, but the end."""
+    while not told.empty():
+        event = told.get_nowait()
+        if event is None:
+            told.put_nowait(None)
+            return
+        yield event
+
+
+def _condensed(events: list[Event]) -> Iterator[Event]:
+    """Leave out progress that newer progress follows."""
+    for event, following in zip_longest(events, events[1:]):
+        if not (isinstance(event, Progress) and isinstance(following, Progress)):
+            yield event
 
 
 class _Request:
     """One file on its way through the DAG."""
 
-    def __init__(self, stages: Stages, options: RequestOptions, windows: Slots, blocks: Slots) -> None:
+    def __init__(self, stages: Stages, options: RequestOptions, windows: Slots, blocks: Slots, told: Told) -> None:
         self.clock = Clock()
+        self._told, self._tally = told, Tally(told)
         self._stages, self._options = stages, options
         self._owner = uuid.uuid4().hex
-        self._work = WindowWork(stages, options, self._owner, self.clock, windows)
+        self._work = WindowWork(stages, options, self._owner, self.clock, windows, self._tally)
         self._blocks = blocks
         self._hearing: list[asyncio.Task[Voices]] = []
         self._samples = 0
 
-    async def run(self, heard: Generator[Heard], decode: Callable[[bytes], Audio], told: Told) -> Transcript:
+    async def run(self, heard: Generator[Heard], decode: Callable[[bytes], Audio]) -> Transcript:
         async with asyncio.TaskGroup() as group:
             known = [group.create_task(self._known(each, decode)) for each in self._references()]
-            stitching = group.create_task(self._work.stitched(told))
+            stitching = group.create_task(self._work.stitched(self._told))
             await self._dispatch(group, heard)
             segments = await stitching
             if not segments:
@@ -101,19 +132,24 @@ class _Request:
             async for item in items:
                 match item:
                     case HeardWindow():
+                        self._tally.heard(item.window.stop_s)
                         await self._work.send(group, item)
                     case HeardBlock():
                         await self._blocks.take()
+                        self._tally.one("blocks")
                         self._hearing.append(group.create_task(self._hear(item)))
                     case HeardEnd(samples):
                         self._samples = samples
+        self._tally.heard(self._samples / SAMPLE_RATE, all_heard=True)
         self._work.end(group)
 
     async def _hear(self, heard: HeardBlock) -> Voices:
         async with self._blocks.held():
             shared = self._stages.share(heard.samples)
             with self.clock.part("diarization"):
-                return await again(lambda: self._stages.hear(shared, heard.block, self._owner))
+                voices = await again(lambda: self._stages.hear(shared, heard.block, self._owner))
+        self._tally.one("diarized")
+        return voices
 
     def _references(self) -> Sequence[Reference]:
         return self._options.references if self._options.diarize else ()

@@ -1,8 +1,11 @@
 """What the HTTP API asks of the presets; the API knows no more of them than this."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from serve_app.events import Event
+from serve_app.listening import Upload
 from serve_app.options import RequestOptions
 from serve_app.transcript import Transcript
 
@@ -18,7 +21,10 @@ class PresetStatus:
 
 
 class Presets(Protocol):
-    """The presets behind one HTTP API."""
+    """The presets behind one HTTP API.
+
+    An upload is the bytes of a file, the place of one, or an open one that can seek, which stays the caller's.
+    """
 
     @property
     def names(self) -> list[str]:
@@ -27,8 +33,11 @@ class Presets(Protocol):
     def resolve(self, model: str | None) -> str:
         """Return the preset that a `model` field names; raises `UnknownPreset`."""
 
-    async def transcribe(self, preset: str, upload: bytes, options: RequestOptions) -> Transcript:
-        """Transcribe one uploaded file with a preset."""
+    async def transcribe(self, preset: str, upload: Upload, options: RequestOptions) -> Transcript:
+        """Transcribe one file with a preset."""
+
+    def stream(self, preset: str, upload: Upload, options: RequestOptions) -> AsyncGenerator[Event]:
+        """Transcribe one file and tell of it as it goes; `Done` is the last event. Closing it gives the work up."""
 
     async def status(self) -> dict[str, PresetStatus]:
         """Return every preset's state."""

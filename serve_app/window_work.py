@@ -1,9 +1,10 @@
 """The windows of one request on their way through transcription and alignment, and back into the order of time."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from serve_app.events import Spoken, Tally, Told
 from serve_app.flow import Clock, Slots
 from serve_app.languages import settle
 from serve_app.listening import HeardWindow
@@ -23,8 +24,10 @@ LISTEN_TO = 3
 class WindowWork:
     """Takes windows in, lets out their segments in the order of time, however late each is done."""
 
-    def __init__(self, stages: Stages, options: RequestOptions, owner: str, clock: Clock, slots: Slots) -> None:
-        self._stages, self._owner, self._clock, self._slots = stages, owner, clock, slots
+    def __init__(
+        self, stages: Stages, options: RequestOptions, owner: str, clock: Clock, slots: Slots, tally: Tally
+    ) -> None:
+        self._stages, self._owner, self._clock, self._slots, self._tally = stages, owner, clock, slots, tally
         self._options = options
         wanted = options.align and options.decode.task == "transcribe"
         self._align = wanted and stages.has_alignment
@@ -52,6 +55,7 @@ class WindowWork:
         """Put a window to work as soon as not too many are."""
         await self._slots.take()
         self._count += 1
+        self._tally.one("windows")
         shared = self._stages.share(heard.samples)
         if not self._language.done() and len(self._first) < self._listen_to:
             self._first.append((heard.window, shared))
@@ -69,13 +73,13 @@ class WindowWork:
         else:
             self._language.set_result(None)  # a single window is told its language while it is decoded
 
-    async def stitched(self, told: Callable[[Sequence[Segment]], None]) -> list[Segment]:
+    async def stitched(self, told: Told) -> list[Segment]:
         """Return all segments in the order of time; `told` hears of them as soon as their turn has come."""
         segments: list[Segment] = []
         while task := await self._tasks.get():
             found = await task
             if found:
-                told(found)
+                told(Spoken(tuple(found), self.language))
                 segments += found
         return segments
 
@@ -92,6 +96,7 @@ class WindowWork:
         hungry = False
         try:
             text = await self._transcribed(shared)
+            self._tally.one("transcribed")
             hungry = text.queue_s < text.model_s
             self._heard[text.language] = self._heard.get(text.language, 0) + window.stop - window.start
             self._suspect += text.suspect
@@ -112,6 +117,7 @@ class WindowWork:
     async def _aligned(self, window: Window, shared: object, text: WindowText) -> Sequence[Segment]:
         with self._clock.part("alignment"):
             segments = await again(lambda: self._stages.align(shared, window, text, self._options.placing, self._owner))
+        self._tally.one("aligned")
         if segments is None:
             self._warnings[NO_ALIGNER.format(text.language)] = None
             return (plain_segment(window, text),)

@@ -1,21 +1,19 @@
 """The HTTP API over presets, as an ASGI app; knows neither Ray nor any model."""
 
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Form, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from serve_app.config import LimitArgs
-from serve_app.errors import EmptyAudio, UnknownPreset
+from serve_app.errors import UnknownPreset
 from serve_app.presets import Presets
-from serve_app.transcript import Transcript
 from serve_app.wire.body_limit import BodyLimit
-from serve_app.wire.formats import FORMATS
 from serve_app.wire.problems import install_handlers
-from serve_app.wire.schemas import TranscriptionForm
+from serve_app.wire.transcriptions import transcriptions
 
 TITLE = "rayscribe"
 CREATED = 1_767_225_600
@@ -27,31 +25,11 @@ def create_api(presets: Presets, limits: LimitArgs, preset: str | None = None) -
     app = FastAPI(title=f"{TITLE}: {preset}" if preset else TITLE, docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit, most_bytes=int(limits.max_upload_mb * 1_000_000))
     install_handlers(app)
-    _add_transcriptions(app, presets)
+    app.include_router(transcriptions(presets))
     _add_models(app, presets)
     _add_health(app, presets)
     _add_docs(app)
     return app
-
-
-def _add_transcriptions(app: FastAPI, presets: Presets) -> None:
-    @app.post("/v1/audio/transcriptions", tags=["audio"], response_model=None)
-    async def transcribe(form: Annotated[TranscriptionForm, Form(media_type="multipart/form-data")]) -> Response:
-        """Transcribe an audio or video file."""
-        preset = presets.resolve(form.model)
-        options = form.options()
-        upload = await form.file.read()
-        if not upload:
-            raise EmptyAudio("the uploaded file is empty (0 bytes)", "file")
-        transcript = await presets.transcribe(preset, upload, options)
-        return _answer(transcript, form)
-
-
-def _answer(transcript: Transcript, form: TranscriptionForm) -> Response:
-    body = FORMATS[form.response_format](transcript, form.timestamp_granularities or ("segment",))
-    timing = ", ".join(f"{part};dur={seconds * 1000:.1f}" for part, seconds in transcript.timings.items())
-    headers = {"Server-Timing": timing}
-    return PlainTextResponse(body, headers=headers) if isinstance(body, str) else JSONResponse(body, headers=headers)
 
 
 def _add_models(app: FastAPI, presets: Presets) -> None:

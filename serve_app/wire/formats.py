@@ -64,19 +64,24 @@ def to_diarized_json(transcript: Transcript, granularities: Sequence[str] = ()) 
         "task": "transcribe",
         "duration": round(transcript.duration, 3),
         "text": transcript.text,
-        "segments": [
-            {
-                "type": "transcript.text.segment",
-                "id": f"seg_{index}",
-                "start": round(segment.start, 3),
-                "end": round(segment.end, 3),
-                "speaker": segment.speaker or "unknown",
-                "text": segment.text,
-            }
-            for index, segment in enumerate(by_speaker(transcript.segments))
-        ],
+        "segments": diarized_segments(transcript),
         "usage": _usage(transcript),
     }
+
+
+def diarized_segments(transcript: Transcript) -> list[dict[str, Any]]:
+    """Return OpenAI's segments of one speaker each; streams send them one by one."""
+    return [
+        {
+            "type": "transcript.text.segment",
+            "id": f"seg_{index}",
+            "start": round(segment.start, 3),
+            "end": round(segment.end, 3),
+            "speaker": segment.speaker or "unknown",
+            "text": segment.text,
+        }
+        for index, segment in enumerate(by_speaker(transcript.segments))
+    ]
 
 
 def to_rttm(transcript: Transcript, granularities: Sequence[str] = ()) -> Body:

@@ -14,11 +14,15 @@ from serve_app.errors import BadRequest, RayscribeError
 logger = logging.getLogger("ray.serve.rayscribe")
 
 
+def body_of(error: RayscribeError) -> dict[str, Any]:
+    """Return the one shape."""
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+
+
 def problem(error: RayscribeError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Write one error; one that may pass says when to try again."""
-    body = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
     later = {"Retry-After": "5"} if error.status == 503 else {}
-    return JSONResponse({"error": body}, status_code=error.status, headers={**later, **(headers or {})})
+    return JSONResponse(body_of(error), status_code=error.status, headers={**later, **(headers or {})})
 
 
 def install_handlers(app: FastAPI) -> None:

@@ -13,11 +13,12 @@ from serve_app.wire.form_values import clips, references, server_vad
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json", "rttm"]
 SPEAKER_FORMATS = ("diarized_json", "rttm")
 """Formats that cannot do without speakers."""
+STREAMED_FORMATS = ("json", "text", "diarized_json")
+"""Formats that can come bit by bit."""
 UNTIMED_FORMATS = ("json", "text", "rttm")
 """Formats that show no word's place, so that none is sought."""
 
 REFUSED = {
-    "stream": "streaming is not offered yet; leave stream out and read the whole answer",
     "include": "log-probabilities per token are not offered; verbose_json carries avg_logprob per segment",
     "languages": "give one language, or none to have it detected",
 }
@@ -72,7 +73,7 @@ class TranscriptionForm(Strict):
     logprob_threshold: float | None = Field(default=-1.0, le=0, description="below it a window is decoded again")
     compression_ratio_threshold: float | None = Field(default=2.4, gt=0, description="above it likewise")
     no_speech_threshold: float | None = Field(default=0.6, ge=0, le=1, description="above it a doubtful text is none")
-    stream: bool | None = None
+    stream: bool = Field(default=False, description="answer with server-sent events while the file is being heard")
     include: list[str] = Field(default_factory=list, alias="include[]")
     languages: list[str] = Field(default_factory=list, alias="languages[]")
     known_speaker_names: list[str] = Field(default_factory=list, alias="known_speaker_names[]")
@@ -119,6 +120,12 @@ class TranscriptionForm(Strict):
         for name, mend in REFUSED.items():
             if getattr(self, name):
                 raise UnsupportedOption(f"'{name}': {mend}", name)
+        if self.stream and self.response_format not in STREAMED_FORMATS:
+            formats = ", ".join(STREAMED_FORMATS)
+            raise UnsupportedOption(
+                f"'stream': {self.response_format} cannot come bit by bit; ask for {formats}, or leave stream out",
+                "stream",
+            )
         if self.timestamp_granularities and self.response_format != "verbose_json":
             raise BadRequest("timestamp_granularities needs response_format=verbose_json", "timestamp_granularities")
         if self.response_format in SPEAKER_FORMATS and self.diarize is False:

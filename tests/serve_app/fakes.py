@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from serve_app.blocks import Block
 from serve_app.errors import UnknownPreset
+from serve_app.events import Done, Event, Spoken
 from serve_app.flow import Clock
 from serve_app.listening import Heard, HeardBlock, HeardEnd, HeardWindow, Upload
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
@@ -186,6 +188,13 @@ class FakeStages:
                 reached.set_result(None)
 
 
+def content(upload: Upload) -> bytes:
+    """The bytes of an upload."""
+    if isinstance(upload, bytes):
+        return upload
+    return upload.read_bytes() if isinstance(upload, Path) else upload.read()
+
+
 @dataclass
 class FakePresets:
     """Presets that all answer with one transcript, or with one error, and remember what they were asked."""
@@ -194,6 +203,7 @@ class FakePresets:
     aliases: dict[str, str] = field(default_factory=lambda: {"whisper-1": "fast"})
     transcript: Transcript = field(default_factory=lambda: Transcript("en", 0.0))
     failure: Exception | None = None
+    fails_after: int = 0
     states: dict[str, PresetStatus] = field(default_factory=dict)
     asked: list[tuple[str, bytes, RequestOptions]] = field(default_factory=list)
 
@@ -203,11 +213,21 @@ class FakePresets:
             raise UnknownPreset(f"no preset is named '{model}'", "model")
         return preset
 
-    async def transcribe(self, preset: str, upload: bytes, options: RequestOptions) -> Transcript:
-        self.asked.append((preset, upload, options))
+    async def transcribe(self, preset: str, upload: Upload, options: RequestOptions) -> Transcript:
+        self.asked.append((preset, content(upload), options))
         if self.failure:
             raise self.failure
         return self.transcript
+
+    async def stream(self, preset: str, upload: Upload, options: RequestOptions) -> AsyncGenerator[Event]:
+        """Tell of each segment by itself; a failure comes after `fails_after` of them."""
+        self.asked.append((preset, content(upload), options))
+        segments = self.transcript.segments
+        for segment in segments[: self.fails_after if self.failure else None]:
+            yield Spoken((replace(segment, speaker=None),), self.transcript.language)
+        if self.failure:
+            raise self.failure
+        yield Done(self.transcript)
 
     async def status(self) -> dict[str, PresetStatus]:
         return {name: self.states.get(name, PresetStatus("ready")) for name in self.names}

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +13,13 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve_app.config import PresetArgs, TranscriptionArgs
 from serve_app.errors import NotAudio, PresetUnavailable, RayscribeError, ReplicaLost, StageFailed, UnknownPreset
-from serve_app.handles import HOSTED_MODELS, RayPresets, answer, preset_status
+from serve_app.events import Done, Event
 from serve_app.options import RequestOptions
+from serve_app.parcels import Parcel
+from serve_app.preset_handles import HOSTED_MODELS, RayPresets
+from serve_app.preset_status import preset_status
 from serve_app.presets import PresetStatus, State
+from serve_app.ray_errors import answer
 from serve_app.transcript import Transcript
 
 
@@ -85,12 +89,25 @@ def test_an_unknown_model_is_told_what_there_is(model: str | None, said: str) ->
     assert "None" not in str(caught.value)
 
 
+class Near:
+    """A pipeline whose only work is what a test says."""
+
+    def __init__(self, work: Callable[[Parcel], Coroutine[Any, Any, Transcript]]) -> None:
+        self._work = work
+
+    async def transcribe(self, parcel: Parcel, options: RequestOptions) -> Transcript:
+        return await self._work(parcel)
+
+    async def stream(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
+        yield Done(await self._work(parcel))
+
+
 async def test_a_presets_own_path_answers_to_its_name_and_to_openais() -> None:
-    async def transcribe(upload: bytes, options: RequestOptions) -> Transcript:
-        return Transcript("en", float(len(upload)))
+    async def work(parcel: Parcel) -> Transcript:
+        return Transcript("en", float(len(parcel.data)))
 
     args = PresetArgs(preset="fast", transcription=TranscriptionArgs(model="m"))
-    presets = RayPresets.of_one(args, transcribe)
+    presets = RayPresets.of_one(args, Near(work))
     names: list[Any] = [None, "fast", *HOSTED_MODELS]
     assert {presets.resolve(name) for name in names} == {"fast"}
     with pytest.raises(UnknownPreset):
@@ -129,10 +146,9 @@ class Stuck(RayPresets):
     """Presets whose replicas are as told, one state at each look; the last one stays."""
 
     def __init__(self, wake_s: float, states: list[State], work: Callable[[], Coroutine[Any, Any, Transcript]]) -> None:
-        super().__init__(["high"], {}, wake_s)
+        super().__init__(["high"], {}, wake_s, lambda _: Near(lambda _: work()))
         self._states = states
         self.all_looked_at = asyncio.Event()
-        self._local = lambda upload, options: work()
 
     async def status(self) -> dict[str, PresetStatus]:
         state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
@@ -180,7 +196,7 @@ async def test_those_who_ask_for_the_state_at_once_share_one_look(monkeypatch: p
         lock.release()
         return SimpleNamespace(applications={})
 
-    monkeypatch.setattr("serve_app.handles.serve.status", status)
+    monkeypatch.setattr("serve_app.preset_handles.serve.status", status)
     presets = RayPresets(["fast"], {})
     states = await asyncio.gather(*(presets.status() for _ in range(20)))
     assert {state["fast"].state for state in states} == {"starting"}
@@ -201,7 +217,6 @@ async def test_a_controller_that_does_not_answer_costs_no_request(monkeypatch: p
         await asked.wait()
         return Transcript("en", 1.0)
 
-    monkeypatch.setattr("serve_app.handles.serve.status", status)
-    presets = RayPresets(["fast"], {}, wake_s=0.02)
-    presets._local = lambda upload, options: work()
+    monkeypatch.setattr("serve_app.preset_handles.serve.status", status)
+    presets = RayPresets(["fast"], {}, 0.02, lambda _: Near(lambda _: work()))
     assert (await presets.transcribe("fast", b"", RequestOptions())).duration == 1.0

@@ -10,13 +10,14 @@ import pytest
 from fakes import Call, FakeStages, listener, silence, sounds, window
 
 from serve_app.errors import NotAudio, PresetUnavailable, ReplicaLost, StageFailed, UnsupportedOption
+from serve_app.events import Event, Spoken
 from serve_app.flow import Clock, Slots
 from serve_app.listening import Heard, HeardEnd, HeardWindow, Upload
 from serve_app.options import DecodeOptions, KnownSpeaker, Reference, RequestOptions, SpeakerOptions
 from serve_app.pipeline import PresetPipeline, first_cause
 from serve_app.retry import ATTEMPTS
 from serve_app.stages import Audio
-from serve_app.transcript import Segment, SpeakerTurn, Transcript
+from serve_app.transcript import SpeakerTurn, Transcript
 from serve_app.window_work import LISTEN_TO
 from serve_app.windows import SAMPLE_RATE, Window
 
@@ -84,8 +85,9 @@ async def test_segments_are_told_in_the_order_of_time_while_later_windows_are_de
     told: list[float] = []
     enough = asyncio.Event()
 
-    def tell(segments: Sequence[Segment]) -> None:
-        told.extend(each.start for each in segments)
+    def tell(event: Event) -> None:
+        if isinstance(event, Spoken):
+            told.extend(each.start for each in event.segments)
         if len(told) == 2:
             enough.set()
 

@@ -138,7 +138,7 @@ async def test_options_arrive_as_the_sdk_writes_them(client: openai.AsyncOpenAI,
     ("options", "param"),
     [
         ({"include": ["logprobs"]}, "include"),
-        ({"stream": True}, "stream"),
+        ({"stream": True, "response_format": "srt"}, "stream"),
     ],
 )
 async def test_what_is_not_offered_is_a_bad_request_that_names_it(

@@ -1,0 +1,159 @@
+"""The presets as the API sees them, reached by Serve's handles."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol, TypeVar
+
+from ray import serve
+
+from serve_app.config import PresetArgs
+from serve_app.errors import PresetUnavailable, ReplicaLost, UnknownPreset
+from serve_app.events import Event, Spoken
+from serve_app.listening import Upload
+from serve_app.options import RequestOptions
+from serve_app.parcels import Parcel, pack
+from serve_app.preset_status import no_room, preset_status
+from serve_app.presets import PresetStatus
+from serve_app.ray_errors import answer, translated
+from serve_app.retry import ATTEMPTS, again
+from serve_app.strict import did_you_mean
+from serve_app.transcript import Transcript
+
+HOSTED_MODELS = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+"""OpenAI's own names, which unchanged clients send; under a preset's own path they mean that preset."""
+
+logger = logging.getLogger("ray.serve.rayscribe")
+Value = TypeVar("Value")
+
+
+class Pipelines(Protocol):
+    """A preset's pipeline: the one in this process, or one of those behind a handle."""
+
+    async def transcribe(self, parcel: Parcel, options: RequestOptions) -> Transcript:
+        """Transcribe one file."""
+
+    def stream(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
+        """Transcribe one file and tell of it as it goes."""
+
+
+class FarPipelines:
+    """The pipelines of a preset's application; the same file with the same options goes to the same one of them."""
+
+    def __init__(self, preset: str, handle: Any = None) -> None:
+        self._what = f"preset '{preset}'"
+        self._handle = handle or serve.get_app_handle(preset)
+
+    async def transcribe(self, parcel: Parcel, options: RequestOptions) -> Transcript:
+        """Transcribe one file; sent again when its replica dies."""
+        handle = self._handle.options(session_id=parcel.key(options))
+        return await again(lambda: answer(handle.transcribe.remote(parcel, options), self._what))
+
+    async def stream(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
+        """Transcribe one file; sent again when its replica dies, and what was told before is not told again."""
+        handle = self._handle.options(session_id=parcel.key(options), stream=True)
+        told = 0.0
+        for _ in range(ATTEMPTS):
+            try:
+                async with aclosing(self._events(handle.stream.remote(parcel, options))) as events:
+                    async for event in events:
+                        if isinstance(event, Spoken):
+                            event = _after(told, event)
+                            told = max([told, *(segment.end for segment in event.segments)])
+                        yield event
+                return
+            except ReplicaLost as error:
+                lost = error
+        raise PresetUnavailable(f"{lost.message} ({ATTEMPTS} times in a row)") from lost
+
+    async def _events(self, response: Any) -> AsyncGenerator[Event]:
+        try:
+            with translated(self._what):
+                async for event in response:
+                    yield event
+        finally:
+            response.cancel()
+
+
+def _after(told: float, event: Spoken) -> Spoken:
+    """Leave out the segments that end no later than all those told."""
+    return Spoken(tuple(segment for segment in event.segments if segment.end > told), event.language)
+
+
+class RayPresets:
+    """Presets as applications of the same name, or the one of its own ingress (`of_one`)."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        aliases: dict[str, str],
+        wake_s: float = 300,
+        pipelines: Callable[[str], Pipelines] = FarPipelines,
+    ) -> None:
+        self.names = list(names)
+        self._aliases = aliases
+        self._wake_s = wake_s
+        self._pipelines = pipelines
+        self._asking: asyncio.Task[Any] | None = None
+
+    @classmethod
+    def of_one(cls, args: PresetArgs, own: Pipelines) -> "RayPresets":
+        """Return the one preset of its own ingress, called in place; OpenAI's model names mean it too."""
+        return cls([args.preset], dict.fromkeys(HOSTED_MODELS, args.preset), args.limits.wake_s, lambda _: own)
+
+    def resolve(self, model: str | None) -> str:
+        """Return the preset of a `model` field; without one, the only preset there is."""
+        if model is None and len(self.names) == 1:
+            return self.names[0]
+        preset = self._aliases.get(model or "", model or "")
+        if preset not in self.names:
+            known = [*self.names, *self._aliases]
+            wrong = "'model' is required" if model is None else f"no preset is named '{model}'"
+            raise UnknownPreset(f"{wrong}{did_you_mean(model or '', known)}", "model")
+        return preset
+
+    async def transcribe(self, preset: str, upload: Upload, options: RequestOptions) -> Transcript:
+        """Transcribe one file; raises `PresetUnavailable` when the preset finds no replica in time."""
+        parcel = await asyncio.to_thread(pack, upload)
+        return await self._unless_stuck(preset, self._pipelines(preset).transcribe(parcel, options))
+
+    async def stream(self, preset: str, upload: Upload, options: RequestOptions) -> AsyncGenerator[Event]:
+        """Transcribe one file and tell of it as it goes; raises as `transcribe` does."""
+        parcel = await asyncio.to_thread(pack, upload)
+        async with aclosing(self._pipelines(preset).stream(parcel, options)) as events:
+            while (event := await self._unless_stuck(preset, anext(events, None))) is not None:
+                yield event
+
+    async def _unless_stuck(self, preset: str, work: Awaitable[Value]) -> Value:
+        """Await the work, however long it takes, but give up when a stage lacks a replica for `wake_s` on end."""
+        task = asyncio.ensure_future(work)
+        try:
+            stuck_since = None
+            while not (await asyncio.wait({task}, timeout=min(5.0, self._wake_s)))[0]:
+                status = await self._looked_at(preset)
+                now = time.monotonic()
+                stuck_since = (stuck_since or now) if status.state in ("starting", "asleep") else None
+                if stuck_since is not None and now - stuck_since >= self._wake_s:
+                    raise no_room(preset, self._wake_s, status)
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _looked_at(self, preset: str) -> PresetStatus:
+        """Return a preset's state; a controller that does not answer is no reason to give work up."""
+        try:
+            return (await self.status())[preset]
+        except Exception as error:  # noqa: BLE001 - it is Ray's, of any kind
+            logger.warning("the state of preset '%s' is not known just now: %s", preset, error)
+            return PresetStatus("ready")
+
+    async def status(self) -> dict[str, PresetStatus]:
+        """Ask Serve's controller for the replicas of every preset; those who ask at once share an answer."""
+        if self._asking is None or self._asking.done():
+            # serve.status() in two threads at once fails: they undo each other's registration for pickling
+            self._asking = asyncio.create_task(asyncio.to_thread(serve.status))
+        applications = (await asyncio.shield(self._asking)).applications
+        return {name: preset_status(applications.get(name)) for name in self.names}

@@ -1,0 +1,39 @@
+"""The state of a preset, read off Serve's overview of its application."""
+
+from typing import Any
+
+from serve_app.errors import PresetUnavailable
+from serve_app.presets import PresetStatus
+
+
+def no_room(preset: str, waited_s: float, status: PresetStatus) -> PresetUnavailable:
+    """Return the error of a preset that lacked a replica for too long."""
+    return PresetUnavailable(
+        f"preset '{preset}' found no room to start in {waited_s:.0f} s ({status.message or status.state}); "
+        "it needs more CPUs or GPUs than are free: see `serve status` and `ray status`"
+    )
+
+
+def preset_status(application: Any) -> PresetStatus:
+    """Read a preset's state off Serve's overview of its application; None where there is none."""
+    if application is None:
+        return PresetStatus("starting", "no application of this name is deployed yet")
+    if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+        return PresetStatus("unhealthy", _reason(application))
+    running = {name: stage.replica_states.get("RUNNING", 0) for name, stage in application.deployments.items()}
+    if running and all(running.values()):
+        return PresetStatus("ready")
+    if application.status == "RUNNING" and not running.get("Pipeline"):
+        return PresetStatus("asleep")
+    waiting = [name for name, count in running.items() if not count]
+    return PresetStatus("starting", f"waiting for {', '.join(waiting) or 'replicas'}")
+
+
+def _reason(application: Any) -> str:
+    """Return the application's message and, for each deployment in trouble, the last line of its traceback."""
+    troubled = {
+        name: stage.message.strip().splitlines()[-1]
+        for name, stage in application.deployments.items()
+        if stage.status in ("DEPLOY_FAILED", "UNHEALTHY") and stage.message.strip()
+    }
+    return " ".join([application.message, *(f"{name}: {line}" for name, line in troubled.items())])
