@@ -26,21 +26,19 @@ async def frames(
     events: AsyncGenerator[Event], *, diarized: bool, heartbeat_s: float = HEARTBEAT_S
 ) -> AsyncGenerator[str]:
     """Write events as frames, comments while there are none, and what goes wrong as a frame that clients raise."""
+    writer = _Writer(diarized)
     try:
-        async with aclosing(events):
-            writer = _Writer(diarized)
-            async for event in _with_heartbeats(events, heartbeat_s):
+        async with aclosing(events), aclosing(_with_heartbeats(events, heartbeat_s)) as beating:
+            async for event in beating:
+                for each in writer.write(event) if event else ():
+                    yield _frame(each)
                 if event is None:
                     yield ": heartbeat\n\n"
-                    continue
-                for each in writer.write(event):
-                    yield _frame(each)
     except RayscribeError as error:
         yield _frame(body_of(error))
     except Exception as error:
         logger.error("unforeseen error in a stream", exc_info=error)
         yield _frame(body_of(RayscribeError("an internal error; the service's log has the details")))
-        raise
     yield "data: [DONE]\n\n"
 
 

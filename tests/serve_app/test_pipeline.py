@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from fakes import Call, FakeStages, listener, silence, sounds, window
 
 from serve_app.errors import NotAudio, PresetUnavailable, ReplicaLost, StageFailed, UnsupportedOption
-from serve_app.events import Event, Spoken
+from serve_app.events import Done, Event, Progress, Spoken
 from serve_app.flow import Clock, Slots
 from serve_app.listening import Heard, HeardEnd, HeardWindow, Upload
 from serve_app.options import DecodeOptions, KnownSpeaker, Reference, RequestOptions, SpeakerOptions
@@ -98,6 +99,44 @@ async def test_segments_are_told_in_the_order_of_time_while_later_windows_are_de
     assert not task.done()
     late.set()
     assert [each.start for each in (await task).segments] == told == [0, 5, 10, 20]
+
+
+async def streamed(stages: FakeStages, options: RequestOptions = ENGLISH) -> list[Event]:
+    async with aclosing(pipeline(stages).stream(b"upload", options)) as events:
+        return [event async for event in events]
+
+
+async def test_a_stream_tells_what_run_returns() -> None:
+    events = await streamed(FakeStages(turns=TURNS), SPEAKERS)
+    spoken = [segment for event in events if isinstance(event, Spoken) for segment in event.segments]
+    assert isinstance(events[-1], Done)
+    assert shape(events[-1].transcript) == shape(await run(FakeStages(turns=TURNS), SPEAKERS))
+    assert [each.text for each in spoken] == [each.text for each in events[-1].transcript.segments]
+    assert {each.speaker for each in spoken} == {None}
+
+
+async def test_progress_counts_all_there_is_and_all_that_is_done() -> None:
+    progress = [event for event in await streamed(FakeStages(), SPEAKERS) if isinstance(event, Progress)]
+    count = len(WINDOWS)
+    assert progress[-1] == Progress(30.0, count, count, count, blocks=1, diarized=1, all_heard=True)
+    for name in ("heard_s", "windows", "transcribed", "aligned", "blocks", "diarized"):
+        values = [getattr(each, name) for each in progress]
+        assert values == sorted(values)
+
+
+async def test_a_stream_raises_what_run_raises() -> None:
+    with pytest.raises(StageFailed, match="broken"):
+        await streamed(FakeStages(failures={"transcription": [StageFailed("broken")]}))
+
+
+async def test_a_stream_that_is_closed_leaves_no_work() -> None:
+    stages = FakeStages(gates={"alignment": asyncio.Event()})
+    events = pipeline(stages).stream(b"upload", ENGLISH)
+    async for event in events:
+        if isinstance(event, Progress) and event.transcribed:
+            break
+    await events.aclose()
+    assert stages.unfinished == []
 
 
 async def test_segments_stay_in_the_order_of_time_however_late_a_window_answers() -> None:

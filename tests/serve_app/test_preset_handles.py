@@ -1,69 +1,26 @@
-"""Ray's errors and names behind the plain protocols, without a cluster."""
+"""Presets by their names and handles, without a cluster: what is sent again, what is given up, who shares a look."""
 
 import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError, ObjectLostError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from fakes import segment
+from ray.exceptions import ActorDiedError
 
 from serve_app.config import PresetArgs, TranscriptionArgs
-from serve_app.errors import NotAudio, PresetUnavailable, RayscribeError, ReplicaLost, StageFailed, UnknownPreset
-from serve_app.events import Done, Event
+from serve_app.errors import PresetUnavailable, UnknownPreset
+from serve_app.events import Done, Event, Progress, Spoken
 from serve_app.options import RequestOptions
 from serve_app.parcels import Parcel
-from serve_app.preset_handles import HOSTED_MODELS, RayPresets
-from serve_app.preset_status import preset_status
+from serve_app.preset_handles import HOSTED_MODELS, FarPipelines, RayPresets
 from serve_app.presets import PresetStatus, State
-from serve_app.ray_errors import answer
+from serve_app.retry import ATTEMPTS
 from serve_app.transcript import Transcript
-
-
-async def raised(error: Exception) -> None:
-    raise error
-
-
-def in_a_replica(error: Exception) -> Exception:
-    """An error as it arrives from the replica that raised it."""
-    arrived: Exception = RayTaskError("transcribe", "a traceback", error).as_instanceof_cause()
-    return arrived
-
-
-async def test_an_answer_passes() -> None:
-    async def fine() -> int:
-        return 3
-
-    assert await answer(fine(), "it") == 3
-
-
-@pytest.mark.parametrize(
-    ("error", "expected", "said"),
-    [
-        (in_a_replica(NotAudio("no audio", "file")), NotAudio, "no audio"),
-        (in_a_replica(ReplicaLost("lost its replica")), ReplicaLost, "lost its replica"),
-        (in_a_replica(ValueError("wrong shape")), StageFailed, "the stage failed: ValueError: wrong shape"),
-        (ActorDiedError(), ReplicaLost, "the stage lost its replica"),
-        (ObjectLostError("00", None, ""), ReplicaLost, "the stage lost its replica"),
-        (DeploymentUnavailableError("x"), PresetUnavailable, "the stage failed to start"),
-        (BackPressureError(num_queued_requests=3, max_queued_requests=3), PresetUnavailable, "too much waiting"),
-    ],
-)
-async def test_rays_errors_become_ours(error: Exception, expected: type[RayscribeError], said: str) -> None:
-    with pytest.raises(expected) as caught:
-        await answer(raised(error), "the stage")
-    assert type(caught.value) is expected
-    assert said in str(caught.value)
-
-
-async def test_a_clients_error_keeps_its_parameter() -> None:
-    with pytest.raises(NotAudio) as caught:
-        await answer(raised(in_a_replica(NotAudio("no audio", "file"))), "the stage")
-    assert (caught.value.param, caught.value.status) == ("file", 400)
-
 
 PRESETS = RayPresets(["fast", "high"], {"whisper-1": "fast"})
 
@@ -113,33 +70,6 @@ async def test_a_presets_own_path_answers_to_its_name_and_to_openais() -> None:
     with pytest.raises(UnknownPreset):
         presets.resolve("high")
     assert (await presets.transcribe("fast", b"123", RequestOptions())).duration == 3.0
-
-
-def test_a_preset_that_cannot_start_says_why() -> None:
-    trace = "The deployment failed to start 3 times in a row.\nTraceback …\nNotPublished: x is not in the store"
-    stages = {"Transcription": SimpleNamespace(status="DEPLOY_FAILED", message=trace, replica_states={})}
-    application = SimpleNamespace(status="DEPLOY_FAILED", message="Deploying failed.", deployments=stages)
-    assert preset_status(application) == PresetStatus(
-        "unhealthy", "Deploying failed. Transcription: NotPublished: x is not in the store"
-    )
-
-
-@pytest.mark.parametrize(
-    ("status", "running", "state"),
-    [
-        ("RUNNING", {"Pipeline": 1, "Transcription": 1}, "ready"),
-        ("RUNNING", {"Pipeline": 0, "Transcription": 0}, "asleep"),
-        ("RUNNING", {"Pipeline": 1, "Transcription": 0}, "starting"),
-        ("DEPLOYING", {"Pipeline": 0}, "starting"),
-    ],
-)
-def test_the_state_follows_the_replicas(status: str, running: dict[str, int], state: str) -> None:
-    stages = {name: SimpleNamespace(replica_states={"RUNNING": count}) for name, count in running.items()}
-    assert preset_status(SimpleNamespace(status=status, message="", deployments=stages)).state == state
-
-
-def test_a_preset_that_is_not_deployed_yet_is_starting() -> None:
-    assert preset_status(None).state == "starting"
 
 
 class Stuck(RayPresets):
@@ -220,3 +150,91 @@ async def test_a_controller_that_does_not_answer_costs_no_request(monkeypatch: p
     monkeypatch.setattr("serve_app.preset_handles.serve.status", status)
     presets = RayPresets(["fast"], {}, 0.02, lambda _: Near(lambda _: work()))
     assert (await presets.transcribe("fast", b"", RequestOptions())).duration == 1.0
+
+
+class Responses:
+    """A handle whose calls answer one after another with these lists of events; an exception among them is raised."""
+
+    def __init__(self, *answers: list[Event | Exception]) -> None:
+        self._answers = list(answers)
+        self.sessions: list[str] = []
+        self.cancelled = 0
+        self.stream = self
+
+    def options(self, *, session_id: str, stream: bool = False) -> "Responses":
+        self.sessions.append(session_id)
+        return self
+
+    def remote(self, parcel: Parcel, options: RequestOptions) -> "Responses":
+        self._coming = iter(self._answers.pop(0))
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+    def __aiter__(self) -> "Responses":
+        return self
+
+    async def __anext__(self) -> Event:
+        for event in self._coming:
+            if isinstance(event, Exception):
+                raise event
+            return event
+        raise StopAsyncIteration
+
+
+def spoken(*starts: float) -> Spoken:
+    return Spoken(tuple(segment("Word.", start, start + 1) for start in starts), "en")
+
+
+DONE = Done(Transcript("en", 9.0))
+PARCEL = Parcel("digest", b"sound")
+
+
+async def streamed(handle: Responses) -> list[Event]:
+    async with aclosing(FarPipelines("high", handle).stream(PARCEL, RequestOptions())) as events:
+        return [event async for event in events]
+
+
+async def test_a_stream_passes_and_ends() -> None:
+    handle = Responses([spoken(0), DONE])
+    assert await streamed(handle) == [spoken(0), DONE]
+    assert handle.sessions == [PARCEL.key(RequestOptions())]
+
+
+async def test_after_a_pipelines_death_only_what_is_new_is_told() -> None:
+    handle = Responses(
+        [Progress(windows=1), spoken(0), spoken(1, 2), ActorDiedError()],
+        [spoken(0, 1), spoken(2), spoken(3), DONE],
+    )
+    told = [event.segments for event in await streamed(handle) if isinstance(event, Spoken)]
+    assert [each.start for segments in told for each in segments] == [0, 1, 2, 3]
+
+
+async def test_pipelines_that_die_again_and_again_are_given_up() -> None:
+    with pytest.raises(PresetUnavailable, match="3 times in a row"):
+        await streamed(Responses(*([ActorDiedError()] for _ in range(ATTEMPTS))))
+
+
+async def test_who_stops_listening_cancels_the_call() -> None:
+    handle = Responses([spoken(0), spoken(1), DONE])
+    async with aclosing(FarPipelines("high", handle).stream(PARCEL, RequestOptions())) as events:
+        assert await anext(events) == spoken(0)
+    assert handle.cancelled == 1
+
+
+async def test_a_stream_is_given_up_when_its_preset_finds_no_room() -> None:
+    ended = asyncio.Event()
+
+    async def forever() -> Transcript:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    presets = Stuck(0.05, ["starting"], forever)
+    with pytest.raises(PresetUnavailable, match="found no room"):
+        async for _ in presets.stream("high", b"", RequestOptions()):
+            pass
+    await asyncio.wait_for(ended.wait(), 1)

@@ -1,0 +1,132 @@
+"""Work that is asked for twice: joined, found again, given up, forgotten."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+from fakes import segment
+
+from serve_app.errors import StageFailed
+from serve_app.events import Done, Event, Progress, Spoken
+from serve_app.sharing import SharedWork
+from serve_app.transcript import Transcript
+
+FIRST, SECOND = (Spoken((segment(text, start, start + 1),), "en") for start, text in enumerate(["One.", "Two."]))
+END = Done(Transcript("en", 2.0))
+
+
+class Work:
+    """Tells `FIRST`, then waits to be let go, then tells the rest or fails."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.starts, self.ended = 0, asyncio.Event()
+        self.go = asyncio.Event()
+        self._failure = failure
+
+    async def start(self) -> AsyncGenerator[Event]:
+        self.starts += 1
+        try:
+            yield Progress(windows=1)
+            yield FIRST
+            await self.go.wait()
+            if self._failure:
+                raise self._failure
+            yield Progress(windows=2)
+            yield SECOND
+            yield END
+        finally:
+            self.ended.set()
+
+
+async def heard(shared: SharedWork, work: Work, key: str = "key") -> list[Event]:
+    async with aclosing(shared.join(key, work.start)) as events:
+        return [event async for event in events if not isinstance(event, Progress)]
+
+
+async def leave_after_the_first(shared: SharedWork, work: Work) -> None:
+    async with aclosing(shared.join("key", work.start)) as events:
+        async for event in events:
+            if event is FIRST:
+                return
+
+
+async def test_who_asks_while_it_goes_on_joins_and_hears_all_of_it() -> None:
+    shared, work = SharedWork(linger_s=0), Work()
+    first = asyncio.create_task(heard(shared, work))
+    await leave_after_the_first(shared, work)
+    second = asyncio.create_task(heard(shared, work))
+    work.go.set()
+    assert await first == await second == [FIRST, SECOND, END]
+    assert work.starts == 1
+
+
+async def test_another_key_is_other_work() -> None:
+    shared, work = SharedWork(linger_s=0), Work()
+    work.go.set()
+    assert await asyncio.gather(heard(shared, work, "a"), heard(shared, work, "b")) == [[FIRST, SECOND, END]] * 2
+    assert work.starts == 2
+
+
+async def test_of_progress_a_late_listener_hears_the_latest_only() -> None:
+    shared, work = SharedWork(linger_s=60), Work()
+    await leave_after_the_first(shared, work)
+    work.go.set()
+    await work.ended.wait()
+    async with aclosing(shared.join("key", work.start)) as events:
+        told = [event async for event in events]
+    assert told == [Progress(windows=2), FIRST, SECOND, END]
+    assert work.starts == 1
+
+
+async def test_a_result_that_was_taken_is_forgotten() -> None:
+    shared, work = SharedWork(linger_s=0), Work()
+    work.go.set()
+    await heard(shared, work)
+    await heard(shared, work)
+    assert work.starts == 2
+
+
+async def test_a_result_that_nobody_took_is_forgotten_after_a_while() -> None:
+    shared, work = SharedWork(linger_s=60, keep_s=0.01), Work()
+    await leave_after_the_first(shared, work)
+    work.go.set()
+    await work.ended.wait()
+    for _ in range(100):
+        await asyncio.sleep(0.01)  # the time that it is kept
+        if not shared._works:
+            break
+    await heard(shared, work)
+    assert work.starts == 2
+
+
+async def test_work_that_nobody_listens_to_is_given_up() -> None:
+    shared, work = SharedWork(linger_s=0.01), Work()
+    await leave_after_the_first(shared, work)
+    assert not work.ended.is_set()
+    await asyncio.wait_for(work.ended.wait(), 5)
+    work.go.set()
+    assert await heard(shared, work) == [FIRST, SECOND, END]
+    assert work.starts == 2
+
+
+async def test_who_comes_back_in_time_keeps_it_going() -> None:
+    shared, work = SharedWork(linger_s=0.05), Work()
+    await leave_after_the_first(shared, work)
+    again = asyncio.create_task(heard(shared, work))
+    await asyncio.sleep(0.1)  # longer than the work may linger
+    assert not work.ended.is_set()
+    work.go.set()
+    assert await again == [FIRST, SECOND, END]
+    assert work.starts == 1
+
+
+async def test_a_failure_reaches_all_and_is_not_kept() -> None:
+    shared, work = SharedWork(linger_s=0), Work(StageFailed("it broke"))
+    work.go.set()
+    failures = await asyncio.gather(heard(shared, work), heard(shared, work), return_exceptions=True)
+    assert [str(failure) for failure in failures] == ["it broke"] * 2
+    assert work.starts == 1
+    with pytest.raises(StageFailed):
+        await heard(shared, work)
+    assert work.starts == 2

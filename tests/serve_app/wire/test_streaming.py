@@ -1,0 +1,147 @@
+"""Streams on the wire: what the unmodified SDK makes of them, heartbeats, and failures before and in the middle."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fakes import FakePresets, segment
+
+from serve_app.config import LimitArgs
+from serve_app.errors import NotAudio, StageFailed
+from serve_app.events import Done, Event, Progress, Spoken
+from serve_app.transcript import SpeakerTurn, Transcript
+from serve_app.wire.api import create_api
+from serve_app.wire.streaming import frames
+
+TRANSCRIPT = Transcript(
+    "en",
+    4.2,
+    (segment("Hello there.", 0.0, 2.0, "A"), segment("Bye.", 2.0, 4.0, "B")),
+    turns=(SpeakerTurn(0, 2, "A"), SpeakerTurn(2, 4, "B")),
+)
+
+
+@pytest.fixture
+def presets() -> FakePresets:
+    return FakePresets(transcript=TRANSCRIPT)
+
+
+@pytest.fixture
+async def client(presets: FakePresets) -> AsyncIterator[openai.AsyncOpenAI]:
+    transport = httpx.ASGITransport(app=create_api(presets, LimitArgs()), raise_app_exceptions=False)
+    async with openai.AsyncOpenAI(
+        base_url="http://rayscribe/v1",
+        api_key="unused",
+        max_retries=0,
+        http_client=httpx.AsyncClient(transport=transport),
+        _strict_response_validation=True,
+    ) as client:
+        yield client
+
+
+async def stream(client: openai.AsyncOpenAI, **options: Any) -> list[Any]:
+    told = await client.audio.transcriptions.create(model="fast", file=b"sound", stream=True, **options)
+    return [event async for event in told]
+
+
+@pytest.mark.parametrize("response_format", ["json", "text"])
+async def test_deltas_make_the_text_and_the_end_carries_all_of_it(
+    client: openai.AsyncOpenAI, response_format: Any
+) -> None:
+    *deltas, done = await stream(client, response_format=response_format)
+    assert [delta.type for delta in deltas] == ["transcript.text.delta"] * 2
+    assert "".join(delta.delta for delta in deltas) == done.text == "Hello there. Bye."
+    assert done.type == "transcript.text.done"
+    assert (done.usage.type, done.usage.input_tokens) == ("tokens", 210)
+    assert done.usage.total_tokens == done.usage.input_tokens + done.usage.output_tokens
+
+
+async def test_speakers_come_as_segments(client: openai.AsyncOpenAI) -> None:
+    events = await stream(client, response_format="diarized_json")
+    segments = [event for event in events if event.type == "transcript.text.segment"]
+    assert [(each.speaker, each.start, each.end, each.text) for each in segments] == [
+        ("A", 0.0, 2.0, "Hello there."),
+        ("B", 2.0, 4.0, "Bye."),
+    ]
+    assert [each.id for each in segments] == ["seg_0", "seg_1"]
+    assert events[-1].text == "Hello there. Bye."
+
+
+async def test_words_of_languages_without_spaces_are_not_parted(
+    client: openai.AsyncOpenAI, presets: FakePresets
+) -> None:
+    presets.transcript = Transcript("ja", 2.0, (segment("こん", 0, 1), segment("にちは", 1, 2)))
+    *deltas, done = await stream(client)
+    assert "".join(delta.delta for delta in deltas) == done.text == "こんにちは"
+
+
+async def test_silence_streams_an_end_alone(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
+    presets.transcript = Transcript("en", 2.0)
+    (done,) = await stream(client)
+    assert done.text == ""
+
+
+async def test_what_is_wrong_from_the_start_has_its_status(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
+    presets.failure = NotAudio("that is no audio", "file")
+    with pytest.raises(openai.BadRequestError) as caught:
+        await stream(client)
+    assert (caught.value.code, caught.value.param) == ("invalid_audio", "file")
+
+
+async def test_what_goes_wrong_in_the_middle_is_raised_by_the_sdk(
+    client: openai.AsyncOpenAI, presets: FakePresets
+) -> None:
+    presets.failure, presets.fails_after = StageFailed("the model broke"), 1
+    told = await client.audio.transcriptions.create(model="fast", file=b"sound", stream=True)
+    assert (await anext(told)).delta == "Hello there."  # type: ignore[union-attr]
+    with pytest.raises(openai.APIError, match="the model broke"):
+        await anext(told)
+
+
+async def written(events: AsyncGenerator[Event], heartbeat_s: float = 10) -> list[str]:
+    return [frame async for frame in frames(events, diarized=False, heartbeat_s=heartbeat_s)]
+
+
+async def test_while_nothing_is_told_comments_keep_the_connection() -> None:
+    async def slow() -> AsyncGenerator[Event]:
+        await asyncio.sleep(0.1)  # several heartbeats
+        yield Progress(windows=1)
+        yield Done(TRANSCRIPT)
+
+    told = await written(slow(), heartbeat_s=0.02)
+    assert told.count(": heartbeat\n\n") >= 2
+    assert json.loads(told[-2].removeprefix("data: "))["type"] == "transcript.text.done"
+    assert told[-1] == "data: [DONE]\n\n"
+
+
+async def test_an_unforeseen_failure_tells_nothing_of_its_inside(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken() -> AsyncGenerator[Event]:
+        yield Spoken((segment("Hello.", 0, 1),), "en")
+        raise ValueError("a secret")
+
+    told = await written(broken())
+    assert "internal error" in told[-2]
+    assert "secret" not in "".join(told)
+    assert "a secret" in caplog.text
+
+
+async def test_who_stops_reading_ends_the_work() -> None:
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[Event]:
+        try:
+            yield Spoken((segment("Hello.", 0, 1),), "en")
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    told = frames(endless(), diarized=False, heartbeat_s=0.01)
+    async for frame in told:
+        if frame.startswith(":"):
+            break
+    await told.aclose()
+    assert ended.is_set()
