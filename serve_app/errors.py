@@ -3,6 +3,7 @@
 RayscribeError
 ├── BadRequest (400)
 │   ├── UnsupportedOption
+│   ├── DeadlineExceeded (408)
 │   └── BadAudio
 │       ├── EmptyAudio
 │       ├── NotAudio
@@ -46,6 +47,13 @@ class UnsupportedOption(BadRequest):
     """A documented option that this preset does not honour: refused, never ignored."""
 
     code = "unsupported_option"
+
+
+class DeadlineExceeded(BadRequest):
+    """The answer was not there in the time that the client gave; the work goes on a moment, in case it asks again."""
+
+    status = 408
+    code = "deadline_exceeded"
 
 
 class BadAudio(BadRequest):

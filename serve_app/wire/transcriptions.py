@@ -15,6 +15,7 @@ from serve_app.events import Event
 from serve_app.options import RequestOptions
 from serve_app.presets import Presets
 from serve_app.transcript import Transcript
+from serve_app.wire.deadline import Deadline
 from serve_app.wire.formats import FORMATS
 from serve_app.wire.schemas import TranscriptionForm
 from serve_app.wire.streaming import frames
@@ -36,10 +37,13 @@ def transcriptions(presets: Presets) -> APIRouter:
         options = _apart(request, form.options())
         if not form.file.size:
             raise EmptyAudio("the uploaded file is empty (0 bytes)", "file")
+        deadline = Deadline(request)
         if form.stream:
-            events = await _begun(presets.stream(preset, form.file.file, options))
+            events = await _begun(deadline.keep(presets.stream(preset, form.file.file, options)))
             return _stream(events, form)
-        return _answer(await presets.transcribe(preset, form.file.file, options), form)
+        async with deadline.kept():
+            transcript = await presets.transcribe(preset, form.file.file, options)
+        return _answer(transcript, form)
 
     return router
 

@@ -15,6 +15,7 @@ STATUS_AND_CODE = {
     "RayscribeError": (500, "internal_error"),
     "BadRequest": (400, "invalid_request"),
     "UnsupportedOption": (400, "unsupported_option"),
+    "DeadlineExceeded": (408, "deadline_exceeded"),
     "BadAudio": (400, "invalid_audio"),
     "EmptyAudio": (400, "empty_audio"),
     "NotAudio": (400, "invalid_audio"),
