@@ -21,6 +21,7 @@ from serve_app.parcels import Parcel, unpacked
 from serve_app.pipeline import PresetPipeline
 from serve_app.preset_handles import RayPresets
 from serve_app.quality import decode_until_good
+from serve_app.ray_context import detached
 from serve_app.sharing import SharedWork
 from serve_app.stages import Audio, WindowText
 from serve_app.transcript import Segment, Transcript
@@ -222,7 +223,7 @@ class Pipeline:
         self._pipeline = PresetPipeline(
             self._stages, listener.listen, lambda file: decode(file, LONGEST_REFERENCE_S), args.limits.windows_in_flight
         )
-        self._shared = SharedWork(args.limits.linger_s)
+        self._shared = SharedWork(args.limits.linger_s, context=detached)
         self._stages.wake()
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -22,43 +22,79 @@ TOKENS_PER_S = 50
 logger = logging.getLogger("ray.serve.rayscribe")
 
 
-async def frames(
-    events: AsyncGenerator[Event], *, diarized: bool, heartbeat_s: float = HEARTBEAT_S
-) -> AsyncGenerator[str]:
-    """Write events as frames, comments while there are none, and what goes wrong as a frame that clients raise."""
-    writer = _Writer(diarized)
-    try:
-        async with aclosing(events), aclosing(_with_heartbeats(events, heartbeat_s)) as beating:
-            async for event in beating:
-                for each in writer.write(event) if event else ():
-                    yield _frame(each)
+class Telling:
+    """Events on their way to a client, taken by a task of their own.
+
+    A server ends a response by cancelling whatever is awaited in it, again and again: only a task apart can close the
+    events in peace.
+    """
+
+    def __init__(self, events: AsyncGenerator[Event]) -> None:
+        self._told: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._begun = asyncio.Event()
+        self._task = asyncio.create_task(self._take(events))
+
+    async def begun(self, within_s: float) -> None:
+        """Return once there is an event, or after a while; raises what went wrong before any."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._begun.wait()
+        except TimeoutError:
+            return
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        if self._task.done() and self._told.qsize() == 1:  # the end alone
+            self._task.result()
+
+    async def frames(self, *, diarized: bool, heartbeat_s: float = HEARTBEAT_S) -> AsyncGenerator[str]:
+        """Write frames, comments while there is nothing to tell, and what goes wrong as a frame that clients raise."""
+        writer = _Writer(diarized)
+        try:
+            async for event in self._events(heartbeat_s):
                 if event is None:
                     yield ": heartbeat\n\n"
-    except RayscribeError as error:
-        yield _frame(body_of(error))
-    except Exception as error:
-        logger.error("unforeseen error in a stream", exc_info=error)
-        yield _frame(body_of(RayscribeError("an internal error; the service's log has the details")))
-    yield "data: [DONE]\n\n"
+                for each in writer.write(event) if event else ():
+                    yield _frame(each)
+            self._task.result()
+        except RayscribeError as error:
+            yield _frame(body_of(error))
+        except Exception as error:
+            logger.error("unforeseen error in a stream", exc_info=error)
+            yield _frame(body_of(RayscribeError("an internal error; the service's log has the details")))
+        finally:
+            self.close()
+        yield "data: [DONE]\n\n"
 
+    def close(self) -> None:
+        """Give the work up, if it is not done."""
+        self._task.cancel()
 
-async def _with_heartbeats(events: AsyncIterator[Event], heartbeat_s: float) -> AsyncGenerator[Event | None]:
-    """Pass events on, and None for every `heartbeat_s` without one."""
-    coming: asyncio.Future[Event | None] | None = None
-    try:
+    async def _events(self, heartbeat_s: float) -> AsyncIterator[Event | None]:
+        """Yield what is told, and None for every `heartbeat_s` in which nothing is."""
         while True:
-            coming = coming or asyncio.ensure_future(anext(events, None))
-            if not (await asyncio.wait({coming}, timeout=heartbeat_s))[0]:
+            try:
+                async with asyncio.timeout(heartbeat_s):
+                    event = await self._told.get()
+            except TimeoutError:
                 yield None
                 continue
-            if (event := coming.result()) is None:
+            if event is None:
                 return
-            coming = None
             yield event
-    finally:
-        if coming and not coming.done():
-            coming.cancel()
-            await asyncio.wait({coming})
+
+    async def _take(self, events: AsyncGenerator[Event]) -> None:
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    self._told.put_nowait(event)
+                    self._begun.set()
+        finally:
+            asyncio.get_running_loop().call_soon(self._end)  # once this task is done
+
+    def _end(self) -> None:
+        self._told.put_nowait(None)
+        self._begun.set()
 
 
 class _Writer:

@@ -1,9 +1,7 @@
 """`POST /v1/audio/transcriptions`: the whole answer in the format asked for, or a stream of it."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Annotated
 
@@ -18,7 +16,7 @@ from serve_app.transcript import Transcript
 from serve_app.wire.deadline import Deadline
 from serve_app.wire.formats import FORMATS
 from serve_app.wire.schemas import TranscriptionForm
-from serve_app.wire.streaming import frames
+from serve_app.wire.streaming import Telling
 
 PROMPT_S = 2.0
 """How long a stream waits for its first event before it begins: what is refused at once has a status of its own."""
@@ -39,8 +37,7 @@ def transcriptions(presets: Presets) -> APIRouter:
             raise EmptyAudio("the uploaded file is empty (0 bytes)", "file")
         deadline = Deadline(request)
         if form.stream:
-            events = await _begun(deadline.keep(presets.stream(preset, form.file.file, options)))
-            return _stream(events, form)
+            return await _stream(deadline.keep(presets.stream(preset, form.file.file, options)), form)
         async with deadline.kept():
             transcript = await presets.transcribe(preset, form.file.file, options)
         return _answer(transcript, form)
@@ -61,26 +58,8 @@ def _answer(transcript: Transcript, form: TranscriptionForm) -> Response:
     return PlainTextResponse(body, headers=headers) if isinstance(body, str) else JSONResponse(body, headers=headers)
 
 
-def _stream(events: AsyncGenerator[Event], form: TranscriptionForm) -> Response:
-    written = frames(events, diarized=form.response_format == "diarized_json")
+async def _stream(events: AsyncGenerator[Event], form: TranscriptionForm) -> Response:
+    telling = Telling(events)
+    await telling.begun(PROMPT_S)
+    written = telling.frames(diarized=form.response_format == "diarized_json")
     return StreamingResponse(written, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-
-
-async def _begun(events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
-    """Return the events once there is one, or after a moment; raises what goes wrong until then."""
-    first = asyncio.ensure_future(anext(events, None))
-    try:
-        if (await asyncio.wait({first}, timeout=PROMPT_S))[0]:
-            first.result()
-    except BaseException:
-        first.cancel()
-        raise
-    return _resumed(first, events)
-
-
-async def _resumed(first: "asyncio.Future[Event | None]", events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
-    async with aclosing(events):
-        event = await first
-        while event is not None:
-            yield event
-            event = await anext(events, None)
