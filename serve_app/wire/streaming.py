@@ -31,6 +31,7 @@ class Telling:
 
     def __init__(self, events: AsyncGenerator[Event]) -> None:
         self._told: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._told_nothing = True
         self._begun = asyncio.Event()
         self._task = asyncio.create_task(self._take(events))
 
@@ -44,7 +45,7 @@ class Telling:
         except asyncio.CancelledError:
             self.close()
             raise
-        if self._task.done() and self._told.qsize() == 1:  # the end alone
+        if self._told_nothing:
             self._task.result()
 
     async def frames(self, *, diarized: bool, heartbeat_s: float = HEARTBEAT_S) -> AsyncGenerator[str]:
@@ -87,6 +88,7 @@ class Telling:
         try:
             async with aclosing(events):
                 async for event in events:
+                    self._told_nothing = False
                     self._told.put_nowait(event)
                     self._begun.set()
         finally:
