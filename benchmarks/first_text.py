@@ -28,7 +28,7 @@ def main(
         for preset in ("fast", "high"):
             seconds = [_first_text_s(base, preset, file) for _ in range(runs + 1)][1:]  # the first one warms up
             results[preset] = {"p50_s": percentile(seconds, 0.5), "max_s": max(seconds)}
-            print(f"{preset}: first text of {minutes:g} min ({len(file) / 1e6:.0f} MB) after {json.dumps(results[preset])}")
+            print(f"{preset}: first text of {minutes:g} minutes after {json.dumps(results[preset])}")
     print(f"goal: {GOAL_S:g} s")
     save("first_text", {"minutes": minutes, "goal_s": GOAL_S, "presets": results})
 
