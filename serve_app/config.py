@@ -223,6 +223,11 @@ class PresetArgs(Strict):
     gpu: GpuArgs = Field(default_factory=GpuArgs)
     limits: LimitArgs = Field(default_factory=LimitArgs)
 
+    def borrowed(self) -> dict[str, str]:
+        """Return the stages that are other applications', and whose."""
+        stages = {"alignment": self.alignment, "diarization": self.diarization}
+        return {name: stage.app for name, stage in stages.items() if stage and stage.app}
+
 
 class GatewayArgs(Strict):
     """The gateway: the presets it offers, each an application of that name, and other names they answer to."""

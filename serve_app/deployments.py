@@ -13,9 +13,10 @@ from serve_app.batching import Batcher, threaded
 from serve_app.blocks import Block
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, StoreArgs, TranscriptionArgs
 from serve_app.events import Done, Event
+from serve_app.facts import PresetFacts, Speed, StageFacts
 from serve_app.handles import RayStages
 from serve_app.listening import Listener, speech_settings
-from serve_app.loading import gpu_share, load, threads_for
+from serve_app.loading import gpu_share, load, loaded, threads_for
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.parcels import Parcel, unpacked
 from serve_app.pipeline import PresetPipeline
@@ -102,6 +103,7 @@ class Transcription:
         store: StoreArgs,
         load_model: Callable[[TranscriptionArgs, StoreArgs], Any] = load_transcriber,
     ) -> None:
+        self._args = args
         self._model = load_model(args, store)
         self._batcher: Batcher[Audio, WindowText] = Batcher(threaded(self._decode, LANES), self._model.batch_size)
         self._detecting: Batcher[Audio, dict[str, float]] = Batcher(threaded(self._detect), self._model.batch_size)
@@ -117,6 +119,10 @@ class Transcription:
 
     async def wake(self) -> None:
         """Answer once the model is loaded."""
+
+    async def facts(self) -> StageFacts:
+        """Tell what it has loaded."""
+        return StageFacts(self._args.device, loaded())
 
     async def detect(self, samples: Audio, owner: str) -> dict[str, float]:
         """Tell the probability of each language in one window."""
@@ -151,6 +157,10 @@ class Alignment:
     async def wake(self) -> None:
         """Answer once the first model is loaded."""
 
+    async def facts(self) -> StageFacts:
+        """Tell what it has loaded."""
+        return StageFacts(self._args.device, loaded())
+
     async def align(
         self, samples: Audio, window: Window, text: WindowText, options: AlignOptions, owner: str
     ) -> list[Segment] | None:
@@ -176,11 +186,16 @@ class Diarization:
         store: StoreArgs,
         load_model: Callable[[DiarizationArgs, StoreArgs], Any] = load_diarizer,
     ) -> None:
+        self._args = args
         self._model = load_model(args, store)
         self._batcher: Batcher[Callable[[], Any], Any] = Batcher(threaded(_call, LANES), 1)
 
     async def wake(self) -> None:
         """Answer once the model is loaded."""
+
+    async def facts(self) -> StageFacts:
+        """Tell what it has loaded."""
+        return StageFacts(self._args.device, loaded())
 
     async def hear(self, samples: Audio, block: Block, owner: str) -> Voices:
         """Find who is heard in one block."""
@@ -223,6 +238,7 @@ class Pipeline:
         self._pipeline = PresetPipeline(
             self._stages, listener.listen, lambda file: decode(file, LONGEST_REFERENCE_S), args.limits.windows_in_flight
         )
+        self._speed = Speed()
         self._shared = SharedWork(args.limits.linger_s, context=detached)
         self._stages.wake()
 
@@ -245,7 +261,14 @@ class Pipeline:
     async def _work(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
         async with unpacked(parcel) as upload, aclosing(self._pipeline.stream(upload, options)) as events:
             async for event in events:
+                if isinstance(event, Done):
+                    self._speed.add(event.transcript)
                 yield event
+
+    async def facts(self) -> PresetFacts:
+        """Tell what the preset is made of, and how quick this replica was."""
+        stages, borrowed = await self._stages.facts(), self._args.borrowed()
+        return PresetFacts(stages, borrowed, self._speed.real_time_factor, self._speed.files)
 
 
 class Gateway:

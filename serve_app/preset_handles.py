@@ -12,6 +12,7 @@ from ray import serve
 from serve_app.config import PresetArgs
 from serve_app.errors import PresetUnavailable, ReplicaLost, UnknownPreset
 from serve_app.events import Event, Spoken
+from serve_app.facts import PresetFacts
 from serve_app.listening import Upload
 from serve_app.options import RequestOptions
 from serve_app.parcels import Parcel, pack
@@ -37,6 +38,9 @@ class Pipelines(Protocol):
 
     def stream(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
         """Transcribe one file and tell of it as it goes."""
+
+    async def facts(self) -> PresetFacts:
+        """Tell what the preset is made of."""
 
 
 class FarPipelines:
@@ -67,6 +71,10 @@ class FarPipelines:
             except ReplicaLost as error:
                 lost = error
         raise PresetUnavailable(f"{lost.message} ({ATTEMPTS} times in a row)") from lost
+
+    async def facts(self) -> PresetFacts:
+        """Ask any of them what the preset is made of."""
+        return await answer(self._handle.facts.remote(), self._what)
 
     async def _events(self, response: Any) -> AsyncGenerator[Event]:
         try:
@@ -157,3 +165,9 @@ class RayPresets:
             self._asking = asyncio.create_task(asyncio.to_thread(serve.status))
         applications = (await asyncio.shield(self._asking)).applications
         return {name: preset_status(applications.get(name)) for name in self.names}
+
+    async def facts(self) -> dict[str, PresetFacts]:
+        """Ask the presets that are ready what they are made of; one that does not answer is left out."""
+        ready = [name for name, status in (await self.status()).items() if status.state == "ready"]
+        told = await asyncio.gather(*(self._pipelines(name).facts() for name in ready), return_exceptions=True)
+        return {name: facts for name, facts in zip(ready, told, strict=True) if isinstance(facts, PresetFacts)}
