@@ -15,9 +15,6 @@ WHISPER = ModelFacts("whisper-tiny", "v1", "abc", "whisper-ct2", "MIT", ("en", "
 FACTS = PresetFacts({"transcription": StageFacts("cpu", (WHISPER,))}, {"alignment": "high"}, 0.123456, 7)
 READY = PresetStatus("ready", replicas={"Pipeline": 1, "Transcription": 2})
 STATES = {"fast": READY, "premium": PresetStatus("asleep")}
-    "fast": PresetStatus("ready", replicas={"Pipeline": 1, "Transcription": 2}),
-    "premium": PresetStatus("asleep"),
-}
 
 
 @pytest.fixture
