@@ -118,8 +118,9 @@ class RequestOptions:
     """One request: what of the file is heard, how it is decoded, whether words are placed and speakers told apart.
 
     `clips` are stretches in seconds, the only ones that are heard; none: the whole file. `language_per_window`: each
-    window is decoded in the language that is heard in it. Requests of the same file and equal options are done together
-    while one is under way; a `nonce` sets a request apart.
+    window is decoded in the language that is heard in it. `languages` are the only ones that the file may be in; none:
+    any that the model knows. Requests of the same file and equal options are done together while one is under way; a
+    `nonce` sets a request apart.
     """
 
     decode: DecodeOptions = field(default_factory=DecodeOptions)
@@ -131,4 +132,5 @@ class RequestOptions:
     placing: AlignOptions = field(default_factory=AlignOptions)
     clips: tuple[Clip, ...] = ()
     language_per_window: bool = False
+    languages: tuple[str, ...] = ()
     nonce: str = ""

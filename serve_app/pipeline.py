@@ -123,6 +123,7 @@ class _Request:
             turns=speakers.turns,
             warnings=self._work.warnings(),
             timings=self.clock.seconds(),
+            task=self._options.decode.task,
             voices=speakers.embeddings if self._options.speakers.embeddings else {},
         )
 

@@ -11,6 +11,7 @@ from serve_app.listening import HeardWindow
 from serve_app.options import RequestOptions
 from serve_app.retry import again
 from serve_app.stages import Stages, WindowText
+from serve_app.token_figures import of_tokens, with_probabilities
 from serve_app.transcript import Segment
 from serve_app.windows import Window
 
@@ -68,7 +69,7 @@ class WindowWork:
         self._tasks.put_nowait(None)
         if self._language.done() or len(self._first) == self._listen_to:
             return
-        if len(self._first) > 1:
+        if len(self._first) > 1 or (self._first and self._options.languages):
             group.create_task(self._settle_language())
         else:
             self._language.set_result(None)  # a single window is told its language while it is decoded
@@ -86,7 +87,8 @@ class WindowWork:
     async def _settle_language(self) -> None:
         """Hear the first windows' language and decode all windows in it."""
         heard = await asyncio.gather(*(self._detected(shared) for _, shared in self._first))
-        self._language.set_result(settle(heard, [window.stop - window.start for window, _ in self._first]))
+        weights = [window.stop - window.start for window, _ in self._first]
+        self._language.set_result(settle(heard, weights, self._options.languages))
 
     async def _detected(self, shared: object) -> dict[str, float]:
         with self._clock.part("transcription"):
@@ -121,9 +123,10 @@ class WindowWork:
         if segments is None:
             self._warnings[NO_ALIGNER.format(text.language)] = None
             return (plain_segment(window, text),)
-        return segments
+        return with_probabilities(segments, text) if text.token_logprobs else segments
 
 
 def plain_segment(window: Window, text: WindowText) -> Segment:
     """Return the whole window as one segment, without words."""
-    return text.segment(window, window.start_s, window.stop_s, text.text.strip(), text.tokens)
+    segment = text.segment(window, window.start_s, window.stop_s, text.text.strip(), text.tokens)
+    return replace(segment, logprobs=of_tokens(text))

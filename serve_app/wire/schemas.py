@@ -1,6 +1,6 @@
 """The wire: the form that `/v1/audio/transcriptions` takes, as OpenAI documents it, and what it answers with."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import UploadFile
 from pydantic import Field, field_validator, model_validator
@@ -9,23 +9,15 @@ from serve_app.errors import BadRequest, UnsupportedOption
 from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
 from serve_app.strict import Strict
 from serve_app.wire.form_values import clips, references, server_vad
+from serve_app.wire.output_fields import OutputFields
 
-ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json", "rttm"]
 SPEAKER_FORMATS = ("diarized_json", "rttm")
 """Formats that cannot do without speakers."""
-STREAMED_FORMATS = ("json", "text", "diarized_json")
-"""Formats that can come bit by bit."""
 UNTIMED_FORMATS = ("json", "text", "rttm")
 """Formats that show no word's place, so that none is sought."""
 
-REFUSED = {
-    "include": "log-probabilities per token are not offered; verbose_json carries avg_logprob per segment",
-    "languages": "give one language, or none to have it detected",
-}
-"""Documented options that are refused, never silently ignored, with what to do instead."""
-
-
 ANY_SPEECH = SpeechOptions()
+LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
 
 class ServerVad(Strict):
@@ -41,19 +33,15 @@ class ServerVad(Strict):
         return SpeechOptions(self.threshold, self.prefix_padding_ms, self.silence_duration_ms)
 
 
-class TranscriptionForm(Strict):
+class TranscriptionForm(OutputFields):
     """OpenAI's fields; those after `chunking_strategy` that OpenAI has not are additions."""
 
     file: UploadFile = Field(description="audio or video, any container and codec that FFmpeg reads")
     model: str | None = Field(default=None, description="a preset, or a name that the gateway maps to one")
-    language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639 code; detected if absent")
+    language: LanguageCode | None = Field(default=None, description="ISO 639 code; detected if absent")
     prompt: str | None = Field(default=None, description="text that could have come before, in the same language")
     temperature: float = Field(
         default=0.0, ge=0, le=1, description="0: beam search, raised if a text fails; else sampling"
-    )
-    response_format: ResponseFormat = "json"
-    timestamp_granularities: list[Literal["word", "segment"]] = Field(
-        default_factory=list, alias="timestamp_granularities[]", description="with verbose_json only"
     )
     keywords: list[str] = Field(default_factory=list, alias="keywords[]", description="words to listen for")
     chunking_strategy: ServerVad | None = Field(
@@ -73,9 +61,9 @@ class TranscriptionForm(Strict):
     logprob_threshold: float | None = Field(default=-1.0, le=0, description="below it a window is decoded again")
     compression_ratio_threshold: float | None = Field(default=2.4, gt=0, description="above it likewise")
     no_speech_threshold: float | None = Field(default=0.6, ge=0, le=1, description="above it a doubtful text is none")
-    stream: bool = Field(default=False, description="answer with server-sent events while the file is being heard")
-    include: list[str] = Field(default_factory=list, alias="include[]")
-    languages: list[str] = Field(default_factory=list, alias="languages[]")
+    languages: list[LanguageCode] = Field(
+        default_factory=list, alias="languages[]", description="those that it may be in; which one is heard in the file"
+    )
     known_speaker_names: list[str] = Field(default_factory=list, alias="known_speaker_names[]")
     known_speaker_references: list[str] = Field(default_factory=list, alias="known_speaker_references[]")
 
@@ -92,12 +80,12 @@ class TranscriptionForm(Strict):
         return server_vad(value)
 
     def options(self) -> RequestOptions:
-        """Return what this form asks of the stages; raises for options that are documented and not offered."""
-        self._refuse()
+        """Return what this form asks of the stages; raises for fields that do not go together."""
+        self._check_together()
         diarize = self.diarize if self.diarize is not None else self.response_format in SPEAKER_FORMATS
         return RequestOptions(
             decode=DecodeOptions(
-                language=self.language,
+                language=self.language or (self.languages[0] if len(self.languages) == 1 else None),
                 initial_prompt=self.prompt,
                 hotwords=", ".join([*self.keywords, *filter(None, [self.hotwords])]) or None,
                 temperatures=schedule(self.temperature),
@@ -106,6 +94,7 @@ class TranscriptionForm(Strict):
                 logprob_threshold=self.logprob_threshold,
                 compression_ratio_threshold=self.compression_ratio_threshold,
                 no_speech_threshold=self.no_speech_threshold,
+                token_probs=self.wants_logprobs,
             ),
             align=self.response_format not in UNTIMED_FORMATS,
             diarize=diarize,
@@ -114,22 +103,17 @@ class TranscriptionForm(Strict):
             speech=self.chunking_strategy.options() if self.chunking_strategy else ANY_SPEECH,
             clips=clips(self.clip_timestamps),
             language_per_window=self.multilingual and self.language is None,
+            languages=() if self.language or len(self.languages) == 1 else tuple(self.languages),
         )
 
-    def _refuse(self) -> None:
-        for name, mend in REFUSED.items():
-            if getattr(self, name):
-                raise UnsupportedOption(f"'{name}': {mend}", name)
-        if self.stream and self.response_format not in STREAMED_FORMATS:
-            formats = ", ".join(STREAMED_FORMATS)
-            raise UnsupportedOption(
-                f"'stream': {self.response_format} cannot come bit by bit; ask for {formats}, or leave stream out",
-                "stream",
-            )
-        if self.timestamp_granularities and self.response_format != "verbose_json":
-            raise BadRequest("timestamp_granularities needs response_format=verbose_json", "timestamp_granularities")
+    def _check_together(self) -> None:
+        self.layout()
         if self.response_format in SPEAKER_FORMATS and self.diarize is False:
             raise BadRequest(f"{self.response_format} cannot do without speakers; leave diarize out", "diarize")
+        if self.language and self.languages and self.language not in self.languages:
+            raise BadRequest(f"language '{self.language}' is none of languages; give one of the two", "languages")
+        if self.multilingual and self.languages:
+            raise UnsupportedOption("'languages' cannot be told window by window; leave multilingual out", "languages")
 
 
 def _gathered(values: dict[str, Any], name: str) -> dict[str, Any]:

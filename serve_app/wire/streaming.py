@@ -4,14 +4,14 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 
 from serve_app.errors import RayscribeError
 from serve_app.events import Done, Event, Spoken
-from serve_app.transcript import UNSPACED_LANGUAGES, Transcript
-from serve_app.wire.formats import diarized_segments
+from serve_app.transcript import UNSPACED_LANGUAGES, Segment, Transcript
+from serve_app.wire.formats import diarized_segments, heard_languages, token_logprobs
 from serve_app.wire.problems import body_of
 
 HEARTBEAT_S = 10.0
@@ -48,9 +48,11 @@ class Telling:
         if self._told_nothing:
             self._task.result()
 
-    async def frames(self, *, diarized: bool, heartbeat_s: float = HEARTBEAT_S) -> AsyncGenerator[str]:
+    async def frames(
+        self, *, diarized: bool, logprobs: bool = False, heartbeat_s: float = HEARTBEAT_S
+    ) -> AsyncGenerator[str]:
         """Write frames, comments while there is nothing to tell, and what goes wrong as a frame that clients raise."""
-        writer = _Writer(diarized)
+        writer = _Writer(diarized, logprobs)
         try:
             async for event in self._events(heartbeat_s):
                 if event is None:
@@ -102,20 +104,26 @@ class Telling:
 class _Writer:
     """What a client is told of each event; it has heard of some before."""
 
-    def __init__(self, diarized: bool) -> None:
-        self._diarized = diarized
+    def __init__(self, diarized: bool, logprobs: bool) -> None:
+        self._diarized, self._logprobs = diarized, logprobs
         self._begun = False
 
     def write(self, event: Event) -> Iterator[dict[str, Any]]:
         match event:
             case Spoken(segments, language):
-                for text in filter(None, (segment.text.strip() for segment in segments)):
-                    between = " " if self._begun and language not in UNSPACED_LANGUAGES else ""
-                    self._begun = True
-                    yield {"type": "transcript.text.delta", "delta": between + text}
+                for segment in segments:
+                    if text := segment.text.strip():
+                        between = " " if self._begun and language not in UNSPACED_LANGUAGES else ""
+                        self._begun = True
+                        yield {"type": "transcript.text.delta", "delta": between + text, **self._figures([segment])}
             case Done(transcript):
                 yield from diarized_segments(transcript) if self._diarized else ()
-                yield {"type": "transcript.text.done", "text": transcript.text, "usage": tokens(transcript)}
+                about = {**heard_languages(transcript), **self._figures(transcript.segments)}
+                done = {"type": "transcript.text.done", "text": transcript.text, **about}
+                yield {**done, "usage": tokens(transcript)}
+
+    def _figures(self, segments: Iterable[Segment]) -> dict[str, Any]:
+        return {"logprobs": token_logprobs(segments)} if self._logprobs else {}
 
 
 def tokens(transcript: Transcript) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _apart(request: Request, options: RequestOptions) -> RequestOptions:
 
 
 def _answer(transcript: Transcript, form: TranscriptionForm) -> Response:
-    body = FORMATS[form.response_format](transcript, form.timestamp_granularities or ("segment",))
+    body = FORMATS[form.response_format](transcript, form.layout())
     timing = ", ".join(f"{part};dur={seconds * 1000:.1f}" for part, seconds in transcript.timings.items())
     headers = {"Server-Timing": timing}
     return PlainTextResponse(body, headers=headers) if isinstance(body, str) else JSONResponse(body, headers=headers)
@@ -61,5 +61,5 @@ def _answer(transcript: Transcript, form: TranscriptionForm) -> Response:
 async def _stream(events: AsyncGenerator[Event], form: TranscriptionForm) -> Response:
     telling = Telling(events)
     await telling.begun(PROMPT_S)
-    written = telling.frames(diarized=form.response_format == "diarized_json")
+    written = telling.frames(diarized=form.response_format == "diarized_json", logprobs=bool(form.include))
     return StreamingResponse(written, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
