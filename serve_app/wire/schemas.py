@@ -1,14 +1,15 @@
 """The wire: the form that `/v1/audio/transcriptions` takes, as OpenAI documents it, and what it answers with."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from fastapi import UploadFile
 from pydantic import Field, field_validator, model_validator
 
 from serve_app.errors import BadRequest, UnsupportedOption
-from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
+from serve_app.options import Channels, DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
 from serve_app.strict import Strict
 from serve_app.wire.form_values import clips, references, server_vad
+from serve_app.wire.uploads import check_source
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json", "rttm"]
 SPEAKER_FORMATS = ("diarized_json", "rttm")
@@ -44,7 +45,12 @@ class ServerVad(Strict):
 class TranscriptionForm(Strict):
     """OpenAI's fields; those after `chunking_strategy` that OpenAI has not are additions."""
 
-    file: UploadFile = Field(description="audio or video, any container and codec that FFmpeg reads")
+    file: UploadFile | None = Field(
+        default=None, description="audio or video, any container and codec that FFmpeg reads; its first audio stream"
+    )
+    url: str | None = Field(
+        default=None, max_length=8192, description="instead of file: https:// or s3://, as far as it is allowed here"
+    )
     model: str | None = Field(default=None, description="a preset, or a name that the gateway maps to one")
     language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639 code; detected if absent")
     prompt: str | None = Field(default=None, description="text that could have come before, in the same language")
@@ -67,6 +73,9 @@ class TranscriptionForm(Strict):
     hotwords: str | None = Field(default=None, description="as keywords, in one string")
     suppress_numerals: bool = Field(default=False, description="write numbers in words, so that they can be aligned")
     multilingual: bool = Field(default=False, description="hear the language of each window by itself")
+    channels: Channels = Field(
+        default="mix", description="separate: each channel (up to 8) is heard by itself and is one speaker"
+    )
     clip_timestamps: str | None = Field(
         default=None, description="start,end,start,end … in seconds: only these are heard; the last end may be left out"
     )
@@ -91,10 +100,17 @@ class TranscriptionForm(Strict):
     def _as_an_object(cls, value: Any) -> Any:
         return server_vad(value)
 
+    @model_validator(mode="after")
+    def _one_file(self) -> Self:
+        check_source(self.file, self.url)
+        return self
+
     def options(self) -> RequestOptions:
         """Return what this form asks of the stages; raises for options that are documented and not offered."""
         self._refuse()
-        diarize = self.diarize if self.diarize is not None else self.response_format in SPEAKER_FORMATS
+        apart = self.channels == "separate"
+        names, voices = self.known_speaker_names, self.known_speaker_references
+        speakers = self.response_format in SPEAKER_FORMATS and not apart
         return RequestOptions(
             decode=DecodeOptions(
                 language=self.language,
@@ -107,13 +123,15 @@ class TranscriptionForm(Strict):
                 compression_ratio_threshold=self.compression_ratio_threshold,
                 no_speech_threshold=self.no_speech_threshold,
             ),
-            align=self.response_format not in UNTIMED_FORMATS,
-            diarize=diarize,
+            align=apart or self.response_format not in UNTIMED_FORMATS,
+            diarize=speakers if self.diarize is None else self.diarize,
             speakers=SpeakerOptions(self.num_speakers, self.min_speakers, self.max_speakers),
-            references=references(self.known_speaker_names, self.known_speaker_references),
+            references=() if apart and not voices else references(names, voices),
             speech=self.chunking_strategy.options() if self.chunking_strategy else ANY_SPEECH,
             clips=clips(self.clip_timestamps),
             language_per_window=self.multilingual and self.language is None,
+            channels=self.channels,
+            channel_names=tuple(names) if apart else (),
         )
 
     def _refuse(self) -> None:
@@ -128,7 +146,7 @@ class TranscriptionForm(Strict):
             )
         if self.timestamp_granularities and self.response_format != "verbose_json":
             raise BadRequest("timestamp_granularities needs response_format=verbose_json", "timestamp_granularities")
-        if self.response_format in SPEAKER_FORMATS and self.diarize is False:
+        if self.response_format in SPEAKER_FORMATS and self.diarize is False and self.channels == "mix":
             raise BadRequest(f"{self.response_format} cannot do without speakers; leave diarize out", "diarize")
 
 

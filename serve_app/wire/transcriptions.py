@@ -10,36 +10,41 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
-from serve_app.errors import EmptyAudio
 from serve_app.events import Event
 from serve_app.options import RequestOptions
 from serve_app.presets import Presets
 from serve_app.transcript import Transcript
+from serve_app.wire.bodies import AnyBodyRoute, content_types
 from serve_app.wire.formats import FORMATS
 from serve_app.wire.schemas import TranscriptionForm
 from serve_app.wire.streaming import frames
+from serve_app.wire.uploads import Uploads
 
 PROMPT_S = 2.0
 """How long a stream waits for its first event before it begins: what is refused at once has a status of its own."""
 
 
-def transcriptions(presets: Presets) -> APIRouter:
+def transcriptions(presets: Presets, uploads: Uploads) -> APIRouter:
     """Build the route over presets."""
-    router = APIRouter(tags=["audio"])
+    router = APIRouter(tags=["audio"], route_class=AnyBodyRoute)
 
-    @router.post("/v1/audio/transcriptions", response_model=None)
+    @router.post("/v1/audio/transcriptions", response_model=None, openapi_extra=content_types(TranscriptionForm))
     async def transcribe(
         request: Request, form: Annotated[TranscriptionForm, Form(media_type="multipart/form-data")]
     ) -> Response:
         """Transcribe an audio or video file."""
         preset = presets.resolve(form.model)
         options = _apart(request, form.options())
-        if not form.file.size:
-            raise EmptyAudio("the uploaded file is empty (0 bytes)", "file")
         if form.stream:
-            events = await _begun(presets.stream(preset, form.file.file, options))
+            events = await _begun(heard(preset, form, options))
             return _stream(events, form)
-        return _answer(await presets.transcribe(preset, form.file.file, options), form)
+        async with uploads.opened(form) as file:
+            return _answer(await presets.transcribe(preset, file, options), form)
+
+    async def heard(preset: str, form: TranscriptionForm, options: RequestOptions) -> AsyncGenerator[Event]:
+        async with uploads.opened(form) as file, aclosing(presets.stream(preset, file, options)) as events:
+            async for event in events:
+                yield event
 
     return router
 
