@@ -149,14 +149,13 @@ class _Resampler:
 
     def _begun(self, frame: Any) -> Any:
         self._layout = self._layout or _countable(frame.layout)
-        return av.AudioResampler(format="s16p", layout=self._layout, rate=SAMPLE_RATE)
+        return av.AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE)
 
 
 def _countable(layout: Any) -> Any:
     if layout.nb_channels > MOST_CHANNELS:
         raise BadRequest(
-            f"the file has {layout.nb_channels} channels; channels=separate takes at most {MOST_CHANNELS}; "
-            "use channels=mix, or send fewer",
+            f"the file has {layout.nb_channels} channels; channels=separate takes at most {MOST_CHANNELS}: send fewer",
             "channels",
         )
     return layout
@@ -164,7 +163,8 @@ def _countable(layout: Any) -> Any:
 
 def _placed(at: int, frames: Sequence[Any]) -> Iterator[Placed]:
     for frame in frames:
-        block = frame.to_ndarray()
+        # interleaved: PyAV reads beyond the planes of 8 channels, and dies
+        block = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
         yield at, block
         at += block.shape[1]
 
@@ -267,6 +267,6 @@ def _joined(blocks: Iterator[Placed]) -> Iterator[tuple[int, Audio]]:
 
 
 def _samples(blocks: Sequence[NDArray[np.int16]]) -> Audio:
-    samples: Audio = np.concatenate(blocks, axis=1) * FULL_SCALE
+    samples: Audio = np.ascontiguousarray(np.concatenate(blocks, axis=1)) * FULL_SCALE
     samples.flags.writeable = False
     return samples
