@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from model_store import UsageError, parse_size
+from serve_app.fetch_args import FetchArgs
 from serve_app.strict import Strict
 
 Device = Literal["cpu", "cuda", "auto"]
@@ -194,6 +195,7 @@ class LimitArgs(Strict):
     max_upload_mb: float = Field(default=1024, gt=0)
     max_duration_s: float = Field(default=4 * 3600, gt=0)
     wake_s: float = Field(default=300, gt=0, description="how long a preset may lack a replica before 503 is answered")
+    fetch: FetchArgs = Field(default_factory=FetchArgs, description="what may be read by `url`; nothing by default")
     linger_s: float = Field(
         default=10, ge=0, description="how long work goes on whose client has gone: one that comes back finds it"
     )

@@ -11,6 +11,7 @@ from serve_app.aligners import Aligners
 from serve_app.alignment import Placing
 from serve_app.batching import Batcher, threaded
 from serve_app.blocks import Block
+from serve_app.channels import ChannelListener, Listeners
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, StoreArgs, TranscriptionArgs
 from serve_app.events import Done, Event
 from serve_app.facts import PresetFacts, Speed, StageFacts
@@ -225,18 +226,26 @@ class Pipeline:
     """
 
     def __init__(self, args: PresetArgs, **own_stages: Any) -> None:
-        from serve_app.models.audio import decode, pieces
-        from serve_app.models.vad import SpeechFinder
+        from serve_app.models.audio import channel_pieces, decode, pieces
+        from serve_app.models.vad import SpeechFinder, SpeechStream
 
         self._args = args
         self._stages = RayStages(args, own_stages)
         finder = SpeechFinder(args.vad)
-        listener = Listener(
-            lambda upload, options: pieces(upload, args.limits.max_duration_s, options.clips),
-            lambda options: finder.stream(speech_settings(args.vad, options.speech)),
+        longest_s = args.limits.max_duration_s
+
+        def speech(options: RequestOptions) -> SpeechStream:
+            return finder.stream(speech_settings(args.vad, options.speech))
+
+        listeners = Listeners(
+            Listener(lambda upload, options: pieces(upload, longest_s, options.clips), speech),
+            ChannelListener(lambda upload, options: channel_pieces(upload, longest_s, options.clips), speech),
         )
         self._pipeline = PresetPipeline(
-            self._stages, listener.listen, lambda file: decode(file, LONGEST_REFERENCE_S), args.limits.windows_in_flight
+            self._stages,
+            listeners.listen,
+            lambda file: decode(file, LONGEST_REFERENCE_S),
+            args.limits.windows_in_flight,
         )
         self._speed = Speed()
         self._shared = SharedWork(args.limits.linger_s, context=detached)

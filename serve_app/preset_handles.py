@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
@@ -58,14 +58,14 @@ class FarPipelines:
     async def stream(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
         """Transcribe one file; sent again when its replica dies, and what was told before is not told again."""
         handle = self._handle.options(session_id=parcel.key(options), stream=True)
-        told = 0.0
+        told: dict[str | None, float] = {}
         for _ in range(ATTEMPTS):
             try:
                 async with aclosing(self._events(handle.stream.remote(parcel, options))) as events:
                     async for event in events:
                         if isinstance(event, Spoken):
                             event = _after(told, event)
-                            told = max([told, *(segment.end for segment in event.segments)])
+                            told |= _ends(told, event)
                         yield event
                 return
             except ReplicaLost as error:
@@ -85,9 +85,14 @@ class FarPipelines:
             response.cancel()
 
 
-def _after(told: float, event: Spoken) -> Spoken:
-    """Leave out the segments that end no later than all those told."""
-    return Spoken(tuple(segment for segment in event.segments if segment.end > told), event.language)
+def _ends(told: Mapping[str | None, float], event: Spoken) -> dict[str | None, float]:
+    return {each.speaker: max(each.end, told.get(each.speaker, 0.0)) for each in event.segments}
+
+
+def _after(told: Mapping[str | None, float], event: Spoken) -> Spoken:
+    """Leave out the segments that end no later than those told of the same speaker, or of nobody."""
+    new = (segment for segment in event.segments if segment.end > told.get(segment.speaker, 0.0))
+    return Spoken(tuple(new), event.language)
 
 
 class RayPresets:

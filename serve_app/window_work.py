@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from serve_app.channels import Interleaved, speaker_of, spoken_by
 from serve_app.events import Spoken, Tally, Told
 from serve_app.flow import Clock, Slots
 from serve_app.languages import settle
@@ -37,7 +38,8 @@ class WindowWork:
         self._language: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         if options.decode.language or options.language_per_window:
             self._language.set_result(options.decode.language)
-        self._tasks: asyncio.Queue[asyncio.Task[Sequence[Segment]] | None] = asyncio.Queue()
+        self._tasks: asyncio.Queue[tuple[Window, asyncio.Task[Sequence[Segment]]] | None] = asyncio.Queue()
+        self._interleaved = Interleaved() if options.channels == "separate" else None
         self._heard: dict[str, float] = {}
         self._count = self._suspect = 0
         self._listen_to = min(LISTEN_TO, slots.first)
@@ -62,7 +64,7 @@ class WindowWork:
             self._first.append((heard.window, shared))
             if len(self._first) == self._listen_to:
                 group.create_task(self._settle_language())
-        self._tasks.put_nowait(group.create_task(self._one(heard.window, shared)))
+        self._tasks.put_nowait((heard.window, group.create_task(self._one(heard.window, shared, heard.channel))))
 
     def end(self, group: asyncio.TaskGroup) -> None:
         """Say that no window will follow."""
@@ -77,12 +79,28 @@ class WindowWork:
     async def stitched(self, told: Told) -> list[Segment]:
         """Return all segments in the order of time; `told` hears of them as soon as their turn has come."""
         segments: list[Segment] = []
-        while task := await self._tasks.get():
-            found = await task
+
+        def tell(found: Sequence[Segment]) -> None:
             if found:
                 told(Spoken(tuple(found), self.language))
-                segments += found
+                segments.extend(found)
+
+        while waiting := await self._tasks.get():
+            window, task = waiting
+            tell(self._certain(window.start_s))
+            tell(self._in_turn(await task))
+        tell(self._certain(float("inf")))
         return segments
+
+    def _in_turn(self, found: Sequence[Segment]) -> Sequence[Segment]:
+        """Return the next window's segments, unless others of another channel may come before them."""
+        if self._interleaved is None:
+            return found
+        self._interleaved.add(found)
+        return ()
+
+    def _certain(self, start_s: float) -> Sequence[Segment]:
+        return self._interleaved.before(start_s) if self._interleaved else ()
 
     async def _settle_language(self) -> None:
         """Hear the first windows' language and decode all windows in it."""
@@ -94,7 +112,11 @@ class WindowWork:
         with self._clock.part("transcription"):
             return await again(lambda: self._stages.detect(shared, self._owner))
 
-    async def _one(self, window: Window, shared: object) -> Sequence[Segment]:
+    async def _one(self, window: Window, shared: object, channel: int | None) -> Sequence[Segment]:
+        segments = await self._written(window, shared)
+        return segments if channel is None else spoken_by(speaker_of(channel, self._options), segments)
+
+    async def _written(self, window: Window, shared: object) -> Sequence[Segment]:
         hungry = False
         try:
             text = await self._transcribed(shared)

@@ -1,18 +1,21 @@
-"""The wire: the form that `/v1/audio/transcriptions` takes, as OpenAI documents it, and what it answers with."""
+"""The forms that `/v1/audio/transcriptions` and `/v1/audio/translations` take, as OpenAI documents them."""
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import UploadFile
 from pydantic import Field, field_validator, model_validator
 
 from serve_app.errors import BadRequest, UnsupportedOption
-from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
+from serve_app.options import Channels, DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
 from serve_app.strict import Strict
 from serve_app.wire.form_values import clips, references, server_vad
 from serve_app.wire.output_fields import OutputFields
+from serve_app.wire.uploads import check_source
 
 SPEAKER_FORMATS = ("diarized_json", "rttm")
 """Formats that cannot do without speakers."""
+TranslationFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "tsv", "whisper_json"]
 UNTIMED_FORMATS = ("json", "text", "rttm")
 """Formats that show no word's place, so that none is sought."""
 
@@ -36,7 +39,12 @@ class ServerVad(Strict):
 class TranscriptionForm(OutputFields):
     """OpenAI's fields; those after `chunking_strategy` that OpenAI has not are additions."""
 
-    file: UploadFile = Field(description="audio or video, any container and codec that FFmpeg reads")
+    file: UploadFile | None = Field(
+        default=None, description="audio or video, any container and codec that FFmpeg reads; its first audio stream"
+    )
+    url: str | None = Field(
+        default=None, max_length=8192, description="instead of file: https:// or s3://, as far as it is allowed here"
+    )
     model: str | None = Field(default=None, description="a preset, or a name that the gateway maps to one")
     language: LanguageCode | None = Field(default=None, description="ISO 639 code; detected if absent")
     prompt: str | None = Field(default=None, description="text that could have come before, in the same language")
@@ -55,6 +63,9 @@ class TranscriptionForm(OutputFields):
     hotwords: str | None = Field(default=None, description="as keywords, in one string")
     suppress_numerals: bool = Field(default=False, description="write numbers in words, so that they can be aligned")
     multilingual: bool = Field(default=False, description="hear the language of each window by itself")
+    channels: Channels = Field(
+        default="mix", description="separate: each channel (up to 8) is heard by itself and is one speaker"
+    )
     clip_timestamps: str | None = Field(
         default=None, description="start,end,start,end … in seconds: only these are heard; the last end may be left out"
     )
@@ -79,10 +90,17 @@ class TranscriptionForm(OutputFields):
     def _as_an_object(cls, value: Any) -> Any:
         return server_vad(value)
 
+    @model_validator(mode="after")
+    def _one_file(self) -> Self:
+        check_source(self.file, self.url)
+        return self
+
     def options(self) -> RequestOptions:
         """Return what this form asks of the stages; raises for fields that do not go together."""
         self._check_together()
-        diarize = self.diarize if self.diarize is not None else self.response_format in SPEAKER_FORMATS
+        apart = self.channels == "separate"
+        names, voices = self.known_speaker_names, self.known_speaker_references
+        speakers = self.response_format in SPEAKER_FORMATS and not apart
         return RequestOptions(
             decode=DecodeOptions(
                 language=self.language or (self.languages[0] if len(self.languages) == 1 else None),
@@ -96,24 +114,41 @@ class TranscriptionForm(OutputFields):
                 no_speech_threshold=self.no_speech_threshold,
                 token_probs=self.wants_logprobs,
             ),
-            align=self.response_format not in UNTIMED_FORMATS,
-            diarize=diarize,
+            align=apart or self.response_format not in UNTIMED_FORMATS,
+            diarize=speakers if self.diarize is None else self.diarize,
             speakers=SpeakerOptions(self.num_speakers, self.min_speakers, self.max_speakers),
-            references=references(self.known_speaker_names, self.known_speaker_references),
+            references=() if apart and not voices else references(names, voices),
             speech=self.chunking_strategy.options() if self.chunking_strategy else ANY_SPEECH,
             clips=clips(self.clip_timestamps),
             language_per_window=self.multilingual and self.language is None,
             languages=() if self.language or len(self.languages) == 1 else tuple(self.languages),
+            channels=self.channels,
+            channel_names=tuple(names) if apart else (),
         )
 
     def _check_together(self) -> None:
         self.layout()
-        if self.response_format in SPEAKER_FORMATS and self.diarize is False:
+        if self.response_format in SPEAKER_FORMATS and self.diarize is False and self.channels == "mix":
             raise BadRequest(f"{self.response_format} cannot do without speakers; leave diarize out", "diarize")
         if self.language and self.languages and self.language not in self.languages:
             raise BadRequest(f"language '{self.language}' is none of languages; give one of the two", "languages")
         if self.multilingual and self.languages:
             raise UnsupportedOption("'languages' cannot be told window by window; leave multilingual out", "languages")
+
+
+class TranslationForm(TranscriptionForm):
+    """The same of a text in English, whose words have no places: what needs these is not offered."""
+
+    response_format: TranslationFormat = "json"
+
+    def options(self) -> RequestOptions:
+        """Return what this form asks of the stages; raises for fields that do not go together."""
+        if "word" in self.timestamp_granularities:
+            raise UnsupportedOption(
+                "the words of a translation have no times; ask for segment", "timestamp_granularities"
+            )
+        options = super().options()
+        return replace(options, align=False, decode=replace(options.decode, task="translate"))
 
 
 def _gathered(values: dict[str, Any], name: str) -> dict[str, Any]:

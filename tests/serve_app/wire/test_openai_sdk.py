@@ -216,3 +216,32 @@ async def test_log_probabilities_come_with_every_token(client: openai.AsyncOpenA
 async def test_hints_of_languages_arrive(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
     await create(client, languages=["de", "en"], keywords=["Ray"])
     assert presets.asked[0][2].languages == ("de", "en")
+
+
+@pytest.mark.parametrize("response_format", ["json", "verbose_json"])
+async def test_translations_are_in_english_and_say_so(
+    client: openai.AsyncOpenAI, presets: FakePresets, response_format: Any
+) -> None:
+    presets.transcript = replace(TRANSCRIPT, language="de", task="translate")
+    answer: Any = await client.audio.translations.create(
+        model="fast", file=b"sound", response_format=response_format, prompt="Before.", temperature=0.2
+    )
+    assert answer.text == "Hello there. Bye."
+    if response_format == "verbose_json":
+        assert (answer.language, answer.duration, len(answer.segments)) == ("english", 4.2, 2)
+    options = presets.asked[0][2]
+    assert (options.decode.task, options.align, options.decode.initial_prompt) == ("translate", False, "Before.")
+
+
+@pytest.mark.parametrize("response_format", ["text", "srt", "vtt"])
+async def test_translations_come_as_plain_text_too(client: openai.AsyncOpenAI, response_format: Any) -> None:
+    answer: Any = await client.audio.translations.create(model="fast", file=b"sound", response_format=response_format)
+    assert isinstance(answer, str)
+    assert "Hello there." in answer
+
+
+async def test_a_translation_has_no_speakers_of_openais(client: openai.AsyncOpenAI) -> None:
+    response_format: Any = "diarized_json"
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.audio.translations.create(model="fast", file=b"sound", response_format=response_format)
+    assert caught.value.param == "response_format"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from serve_app.errors import BadRequest
 from serve_app.options import DecodeOptions, Reference, RequestOptions, SpeakerOptions, SpeechOptions
-from serve_app.wire.schemas import TranscriptionForm
+from serve_app.wire.schemas import TranscriptionForm, TranslationForm
 
 
 def form(**fields: Any) -> TranscriptionForm:
@@ -169,3 +169,14 @@ def test_languages_that_contradict_are_refused(more: dict[str, Any]) -> None:
 def test_probabilities_are_computed_only_where_they_are_shown() -> None:
     assert not form().options().decode.token_probs
     assert form(**{"include[]": ["logprobs"]}).options().decode.token_probs
+
+
+def test_the_words_of_a_translation_have_no_times() -> None:
+    asked = {
+        "file": UploadFile(BytesIO(b"x")),
+        "response_format": "verbose_json",
+        "timestamp_granularities[]": ["word"],
+    }
+    with pytest.raises(UnsupportedOption) as caught:
+        TranslationForm.model_validate(asked).options()
+    assert caught.value.param == "timestamp_granularities"

@@ -1,46 +1,61 @@
-"""`POST /v1/audio/transcriptions`: the whole answer in the format asked for, or a stream of it."""
+"""`POST /v1/audio/transcriptions` and `/v1/audio/translations`: the whole answer in some format, or a stream of it."""
 
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
-from serve_app.errors import EmptyAudio
 from serve_app.events import Event
 from serve_app.options import RequestOptions
 from serve_app.presets import Presets
 from serve_app.transcript import Transcript
+from serve_app.wire.bodies import AnyBodyRoute, content_types
 from serve_app.wire.deadline import Deadline
 from serve_app.wire.formats import FORMATS
-from serve_app.wire.schemas import TranscriptionForm
+from serve_app.wire.schemas import TranscriptionForm, TranslationForm
 from serve_app.wire.streaming import Telling
+from serve_app.wire.uploads import Uploads
 
 PROMPT_S = 2.0
 """How long a stream waits for its first event before it begins: what is refused at once has a status of its own."""
 
 
-def transcriptions(presets: Presets) -> APIRouter:
-    """Build the route over presets."""
-    router = APIRouter(tags=["audio"])
+def audio(presets: Presets, uploads: Uploads) -> APIRouter:
+    """Build the routes over presets."""
+    router = APIRouter(prefix="/v1/audio", tags=["audio"], route_class=AnyBodyRoute)
 
-    @router.post("/v1/audio/transcriptions", response_model=None)
+    @router.post("/transcriptions", response_model=None, openapi_extra=content_types(TranscriptionForm))
     async def transcribe(
         request: Request, form: Annotated[TranscriptionForm, Form(media_type="multipart/form-data")]
     ) -> Response:
         """Transcribe an audio or video file."""
+        return await answer(request, form)
+
+    @router.post("/translations", response_model=None, openapi_extra=content_types(TranslationForm))
+    async def translate(
+        request: Request, form: Annotated[TranslationForm, Form(media_type="multipart/form-data")]
+    ) -> Response:
+        """Transcribe an audio or video file in English, whatever language is spoken in it."""
+        return await answer(request, form)
+
+    async def answer(request: Request, form: TranscriptionForm) -> Response:
         preset = presets.resolve(form.model)
         options = _apart(request, form.options())
-        if not form.file.size:
-            raise EmptyAudio("the uploaded file is empty (0 bytes)", "file")
         deadline = Deadline(request)
         if form.stream:
-            return await _stream(deadline.keep(presets.stream(preset, form.file.file, options)), form)
-        async with deadline.kept():
-            transcript = await presets.transcribe(preset, form.file.file, options)
+            return await _stream(deadline.keep(told(preset, form, options)), form)
+        async with deadline.kept(), uploads.opened(form) as file:
+            transcript = await presets.transcribe(preset, file, options)
         return _answer(transcript, form)
+
+    async def told(preset: str, form: TranscriptionForm, options: RequestOptions) -> AsyncGenerator[Event]:
+        async with uploads.opened(form) as file, aclosing(presets.stream(preset, file, options)) as events:
+            async for event in events:
+                yield event
 
     return router
 
