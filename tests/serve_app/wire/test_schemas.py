@@ -7,7 +7,7 @@ import pytest
 from fastapi import UploadFile
 from pydantic import ValidationError
 
-from serve_app.errors import BadRequest
+from serve_app.errors import BadRequest, UnsupportedOption
 from serve_app.options import DecodeOptions, Reference, RequestOptions, SpeakerOptions, SpeechOptions
 from serve_app.wire.schemas import TranscriptionForm, TranslationForm
 
