@@ -11,6 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from serve_app.config import LimitArgs
 from serve_app.errors import UnknownPreset
 from serve_app.presets import Presets
+from serve_app.wire.answers import Health, Model, Models, Ready, document, errors
 from serve_app.wire.audio import audio
 from serve_app.wire.body_limit import BodyLimit
 from serve_app.wire.preset_pages import preset_pages
@@ -32,6 +33,7 @@ def create_api(presets: Presets, limits: LimitArgs, preset: str | None = None) -
     _add_models(app, presets)
     _add_health(app, presets)
     _add_docs(app)
+    document(app)
     return app
 
 
@@ -39,12 +41,14 @@ def _add_models(app: FastAPI, presets: Presets) -> None:
     def model(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": CREATED, "owned_by": TITLE}
 
-    @app.get("/v1/models", tags=["models"])
+    @app.get("/v1/models", tags=["models"], response_model=None, responses={200: {"model": Models}, **errors()})
     async def models() -> dict[str, Any]:
         """List the presets."""
         return {"object": "list", "data": [model(name) for name in presets.names]}
 
-    @app.get("/v1/models/{name}", tags=["models"])
+    @app.get(
+        "/v1/models/{name}", tags=["models"], response_model=None, responses={200: {"model": Model}, **errors(404)}
+    )
     async def one_model(name: str) -> dict[str, Any]:
         """Return one preset."""
         if name not in presets.names:
@@ -53,12 +57,17 @@ def _add_models(app: FastAPI, presets: Presets) -> None:
 
 
 def _add_health(app: FastAPI, presets: Presets) -> None:
-    @app.get("/health", tags=["health"])
+    @app.get("/health", tags=["health"], response_model=None, responses={200: {"model": Health}, **errors()})
     async def health() -> dict[str, str]:
         """Live: this process answers."""
         return {"status": "ok"}
 
-    @app.get("/ready", tags=["health"])
+    @app.get(
+        "/ready",
+        tags=["health"],
+        response_model=None,
+        responses={200: {"model": Ready}, 503: {"model": Ready, "description": "not yet"}, **errors()},
+    )
     async def ready() -> JSONResponse:
         """Ready: every stage of every awake preset has loaded its model; 503 until then."""
         states = await presets.status()

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -13,6 +13,7 @@ from serve_app.events import Event
 from serve_app.options import RequestOptions
 from serve_app.presets import Presets
 from serve_app.transcript import Transcript
+from serve_app.wire.answers import DiarizedAnswer, JsonAnswer, VerboseAnswer, WhisperAnswer, errors
 from serve_app.wire.bodies import AnyBodyRoute, content_types
 from serve_app.wire.deadline import Deadline
 from serve_app.wire.formats import FORMATS
@@ -23,19 +24,34 @@ from serve_app.wire.uploads import Uploads
 PROMPT_S = 2.0
 """How long a stream waits for its first event before it begins: what is refused at once has a status of its own."""
 
+ERRORS = errors(400, 404, 408, 413, 415, 503)
+PLAIN_OR_STREAM = {"text/plain": {"schema": {"type": "string"}}, "text/event-stream": {"schema": {"type": "string"}}}
+TRANSCRIBED: dict[int | str, dict[str, Any]] = {
+    200: {"model": DiarizedAnswer | VerboseAnswer | WhisperAnswer | JsonAnswer, "content": PLAIN_OR_STREAM},
+    **ERRORS,
+}
+TRANSLATED: dict[int | str, dict[str, Any]] = {
+    200: {"model": VerboseAnswer | WhisperAnswer | JsonAnswer, "content": PLAIN_OR_STREAM},
+    **ERRORS,
+}
+
 
 def audio(presets: Presets, uploads: Uploads) -> APIRouter:
     """Build the routes over presets."""
     router = APIRouter(prefix="/v1/audio", tags=["audio"], route_class=AnyBodyRoute)
 
-    @router.post("/transcriptions", response_model=None, openapi_extra=content_types(TranscriptionForm))
+    @router.post(
+        "/transcriptions", response_model=None, openapi_extra=content_types(TranscriptionForm), responses=TRANSCRIBED
+    )
     async def transcribe(
         request: Request, form: Annotated[TranscriptionForm, Form(media_type="multipart/form-data")]
     ) -> Response:
         """Transcribe an audio or video file."""
         return await answer(request, form)
 
-    @router.post("/translations", response_model=None, openapi_extra=content_types(TranslationForm))
+    @router.post(
+        "/translations", response_model=None, openapi_extra=content_types(TranslationForm), responses=TRANSLATED
+    )
     async def translate(
         request: Request, form: Annotated[TranslationForm, Form(media_type="multipart/form-data")]
     ) -> Response:

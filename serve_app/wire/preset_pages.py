@@ -10,18 +10,19 @@ from serve_app.errors import UnknownPreset
 from serve_app.facts import PresetFacts
 from serve_app.presets import Presets, PresetStatus
 from serve_app.strict import did_you_mean
+from serve_app.wire.answers import PresetPage, PresetPages, errors
 
 
 def preset_pages(presets: Presets) -> APIRouter:
     """Build the routes over presets."""
     router = APIRouter(prefix="/v1/presets", tags=["presets"])
 
-    @router.get("")
+    @router.get("", response_model=None, responses={200: {"model": PresetPages}, **errors()})
     async def pages() -> dict[str, Any]:
         """List the presets with their stages, models, replicas and speed; of those asleep only that they are."""
         return {"object": "list", "data": list((await _pages(presets)).values())}
 
-    @router.get("/{name}")
+    @router.get("/{name}", response_model=None, responses={200: {"model": PresetPage}, **errors(404)})
     async def page(name: str) -> dict[str, Any]:
         """Return one preset's facts."""
         if name not in presets.names:
