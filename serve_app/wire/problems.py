@@ -16,7 +16,7 @@ logger = logging.getLogger("ray.serve.rayscribe")
 
 def body_of(error: RayscribeError) -> dict[str, Any]:
     """Return the one shape."""
-    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+    return {"error": error.described()}
 
 
 def problem(error: RayscribeError, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -43,18 +43,22 @@ def transcriptions(presets: Presets) -> APIRouter:
             return _stream(events, form)
         async with deadline.kept():
             transcript = await presets.transcribe(preset, form.file.file, options)
-        return _answer(transcript, form)
+        return answer(transcript, form)
 
     return router
 
 
 def _apart(request: Request, options: RequestOptions) -> RequestOptions:
-    """A client that says `Cache-Control: no-cache` shares no work with others that ask for the same."""
-    alone = "no-cache" in request.headers.get("cache-control", "")
-    return replace(options, nonce=uuid.uuid4().hex) if alone else options
+    return replace(options, nonce=uuid.uuid4().hex) if wants_its_own(request) else options
 
 
-def _answer(transcript: Transcript, form: TranscriptionForm) -> Response:
+def wants_its_own(request: Request) -> bool:
+    """Whether a client says `Cache-Control: no-cache`: it shares no work with others that ask for the same."""
+    return "no-cache" in request.headers.get("cache-control", "")
+
+
+def answer(transcript: Transcript, form: TranscriptionForm) -> Response:
+    """Write a transcript as the form has it."""
     body = FORMATS[form.response_format](transcript, form.timestamp_granularities or ("segment",))
     timing = ", ".join(f"{part};dur={seconds * 1000:.1f}" for part, seconds in transcript.timings.items())
     headers = {"Server-Timing": timing}
