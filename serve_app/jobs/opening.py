@@ -1,4 +1,4 @@
-"""From settings to a desk."""
+"""From settings to a desk; the library of Redis is imported where one is used."""
 
 import os
 from pathlib import Path

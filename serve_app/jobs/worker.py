@@ -26,6 +26,8 @@ BEAT_S = 1.0
 SWEEP_S = 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0
 """After an attempt that failed, doubled each time."""
+UNWRITTEN_S = 5.0
+"""How often the end of a job is tried to be written."""
 NOT_READY_S = 5.0
 """A job whose preset is starting looks again so often, and that is no attempt."""
 
@@ -94,8 +96,6 @@ class Worker:
             await self._work(job)
         except (JobLost, UnknownJob):
             logger.info("job %s was cancelled, deleted or taken by another worker", job.id)
-        except Exception:
-            logger.exception("job %s cannot be written down; another attempt will be made", job.id)
         finally:
             self._places.release()
 
@@ -129,7 +129,14 @@ class Worker:
         await self._change(job, put_back(worker, now + pause, counted=True))
 
     async def _change(self, job: Job, step: Step, result: str | None = None) -> None:
-        await asyncio.to_thread(self._store.change, job.id, step, result)
+        """Write the end of an attempt down, as soon as the store can: no full disk is to cost the work of hours."""
+        while True:
+            try:
+                await asyncio.to_thread(self._store.change, job.id, step, result)
+                return
+            except JobsUnavailable as error:
+                logger.error("job %s waits to be written down: %s", job.id, error)
+                await asyncio.sleep(UNWRITTEN_S)
 
     async def _result(self, job: Job) -> str | None:
         """Return the transcript as JSON, another job's where one did the same; None: the preset is not ready yet."""

@@ -12,7 +12,7 @@ from serve_app.jobs.redis_store import RedisStore
 
 def test_a_broker_that_is_not_there_is_named_without_its_password(tmp_path: Path) -> None:
     store = RedisStore("redis://user:secret@127.0.0.1:1/0", tmp_path)
-    with pytest.raises(JobsUnavailable, match="redis://127.0.0.1:1/0 does not answer") as caught:
+    with pytest.raises(JobsUnavailable, match=r"redis://127\.0\.0\.1:1/0 does not answer") as caught:
         store.submit(job())
     assert "secret" not in str(caught.value)
 

@@ -106,7 +106,9 @@ def test_jobs_are_taken_in_turn_each_once(store: JobStore) -> None:
     assert (begun.id, begun.state, begun.attempts, begun.started_at, begun.due_at) == (
         first.id, "running", 1, NOW, NOW + 30,
     )  # fmt: skip
-    assert (took := take(store)) and took.id == second.id
+    following = take(store)
+    assert following
+    assert following.id == second.id
     assert take(store) is None
 
 
@@ -255,7 +257,7 @@ def test_of_many_workers_each_job_has_one(opened: Opened) -> None:
         return got
 
     with ThreadPoolExecutor(4) as pool:
-        got = [each for each in pool.map(work, range(4))]
+        got = list(pool.map(work, range(4)))
     assert sorted(id for each in got for id in each) == sorted(jobs)
     assert {first.get(id).attempts for id in jobs} == {1}
 
