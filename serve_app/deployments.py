@@ -6,6 +6,8 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
+import ray
+
 from model_store import Snapshot
 from serve_app.aligners import Aligners
 from serve_app.alignment import Placing
@@ -260,5 +262,6 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> Any:
         """Build the HTTP API over all presets."""
         presets = RayPresets(self._args.presets, self._args.aliases, self._args.limits.wake_s)
-        desk = open_desk(self._args.jobs, presets) if self._args.jobs else None
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        desk = open_desk(self._args.jobs, presets, nodes) if self._args.jobs else None
         return create_api(presets, self._args.limits, desk=desk)

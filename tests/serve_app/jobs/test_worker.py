@@ -18,7 +18,6 @@ from serve_app.jobs import worker as module
 from serve_app.jobs.args import JobsArgs
 from serve_app.jobs.desk import Desk, Order
 from serve_app.jobs.job import Job
-from serve_app.jobs.sqlite_store import SqliteStore
 from serve_app.jobs.store import JobStore
 from serve_app.jobs.uploads import Uploads
 from serve_app.listening import Upload
@@ -64,15 +63,16 @@ def presets() -> Gated:
 
 
 class Office:
-    """Desks over the same folder, as several gateways of one machine have them."""
+    """Desks over the same store, as several gateways have them."""
 
-    def __init__(self, folder: Path, presets: Gated, **args: Any) -> None:
+    def __init__(self, folder: Path, opened: Callable[[], JobStore], presets: Gated, **args: Any) -> None:
         self.folder, self.presets = folder, presets
         self.args = JobsArgs(folder=str(folder), **args)
-        self.store: JobStore = SqliteStore(folder / "jobs.sqlite")
+        self._opened = opened
+        self.store = opened()
 
     def desk(self) -> Desk:
-        return Desk(SqliteStore(self.folder / "jobs.sqlite"), Uploads(self.folder), self.presets, self.args)
+        return Desk(self._opened(), Uploads(self.folder), self.presets, self.args)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Desk]:
@@ -93,8 +93,14 @@ async def until(reached: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def office(tmp_path: Path, presets: Gated) -> Office:
-    return Office(tmp_path, presets)
+def offices(tmp_path: Path, opened: Callable[[], JobStore], presets: Gated) -> Callable[..., Office]:
+    """Make an office with given settings; tests walk SQLite and Redis."""
+    return lambda **args: Office(tmp_path, opened, presets, **args)
+
+
+@pytest.fixture
+def office(offices: Callable[..., Office]) -> Office:
+    return offices()
 
 
 async def submit(desk: Desk, content: bytes = b"sound", **order: Any) -> Job:
@@ -142,8 +148,8 @@ async def test_what_may_be_the_services_fault_is_tried_again(
     assert (ended.state, ended.attempts) == ("succeeded", 3)
 
 
-async def test_and_fails_in_the_end(tmp_path: Path, presets: Gated) -> None:
-    office = Office(tmp_path, presets, attempts=2)
+async def test_and_fails_in_the_end(offices: Callable[..., Office], presets: Gated) -> None:
+    office = offices(attempts=2)
     presets.failures = [StageFailed("first"), StageFailed("second")]
     async with office.open() as desk:
         ended = await office.until((await submit(desk)).id, state("failed"))
@@ -151,8 +157,8 @@ async def test_and_fails_in_the_end(tmp_path: Path, presets: Gated) -> None:
     assert (ended.attempts, ended.error["message"], ended.error["code"]) == (2, "second", "stage_failed")
 
 
-async def test_an_unforeseen_error_tells_no_internals(tmp_path: Path, presets: Gated) -> None:
-    office = Office(tmp_path, presets, attempts=1)
+async def test_an_unforeseen_error_tells_no_internals(offices: Callable[..., Office], presets: Gated) -> None:
+    office = offices(attempts=1)
     presets.failures = [KeyError("/secret/path")]
     async with office.open() as desk:
         ended = await office.until((await submit(desk)).id, state("failed"))
@@ -178,8 +184,8 @@ async def test_a_preset_that_starts_is_waited_for_and_that_is_no_attempt(office:
     assert (looks, ended.attempts, len(presets.asked)) == (5, 1, 1)
 
 
-async def test_a_preset_that_is_offered_no_more_fails_the_job(tmp_path: Path, presets: Gated) -> None:
-    office = Office(tmp_path, presets, attempts=1)
+async def test_a_preset_that_is_offered_no_more_fails_the_job(offices: Callable[..., Office], presets: Gated) -> None:
+    office = offices(attempts=1)
     presets.names = ["other"]
     async with office.open() as desk:
         ended = await office.until((await submit(desk)).id, state("failed"))
@@ -188,8 +194,10 @@ async def test_a_preset_that_is_offered_no_more_fails_the_job(tmp_path: Path, pr
 
 
 @pytest.mark.parametrize("how", ["cancel", "delete"])
-async def test_a_running_job_is_stopped_and_another_takes_its_place(tmp_path: Path, presets: Gated, how: str) -> None:
-    office = Office(tmp_path, presets, at_once=1)
+async def test_a_running_job_is_stopped_and_another_takes_its_place(
+    offices: Callable[..., Office], presets: Gated, how: str
+) -> None:
+    office = offices(at_once=1)
     async with office.open() as desk:
         first, second = await submit(desk), await submit(desk, b"other")
         await office.until(first.id, state("running"))
@@ -206,8 +214,8 @@ async def test_a_running_job_is_stopped_and_another_takes_its_place(tmp_path: Pa
             assert (await desk.get(first.id)).state == "cancelled"
 
 
-async def test_as_many_run_at_once_as_told(tmp_path: Path, presets: Gated) -> None:
-    office = Office(tmp_path, presets, at_once=2)
+async def test_as_many_run_at_once_as_told(offices: Callable[..., Office], presets: Gated) -> None:
+    office = offices(at_once=2)
     async with office.open() as desk:
         jobs = [await submit(desk, bytes([n])) for n in range(4)]
         for each in jobs[:2]:
@@ -239,9 +247,9 @@ async def test_a_gateway_that_is_stopped_leaves_its_job_to_the_others_at_once(of
 
 
 async def test_a_job_whose_gateway_was_killed_is_taken_again_once_its_lease_has_lapsed(
-    tmp_path: Path, presets: Gated
+    offices: Callable[..., Office], presets: Gated
 ) -> None:
-    office = Office(tmp_path, presets)
+    office = offices()
     desk = office.desk()
     first = await submit(desk)
     dead = office.store.take(time.time(), module.taken("dead", time.time(), 0.2, 5))
@@ -307,15 +315,15 @@ def _fails_for(times: int, change: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def test_what_is_over_is_forgotten_and_its_file_removed(
-    tmp_path: Path, presets: Gated, monkeypatch: pytest.MonkeyPatch
+    offices: Callable[..., Office], presets: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve_app.jobs.uploads.UNCLAIMED_S", 0.0)
-    office = Office(tmp_path, presets, retention_s=0.05)
+    office = offices(retention_s=0.05)
     async with office.open() as desk:
         first = await submit(desk)
         await office.until(first.id, lambda job: job.progress > 0)
-        upload = tmp_path / "uploads" / first.upload
+        upload = office.folder / "uploads" / first.upload
         assert upload.is_file()
+        monkeypatch.setattr("serve_app.jobs.uploads.UNCLAIMED_S", 0.0)  # it would be kept a minute
         presets.go.set()
         await until(lambda: not desk._store.page(1))
         await until(lambda: not upload.exists())

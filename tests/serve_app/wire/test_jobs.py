@@ -325,6 +325,15 @@ async def test_a_folder_that_cannot_be_written_is_said_and_the_rest_goes_on(pres
         assert (await client.get("/health")).status_code == 200
 
 
+def test_several_nodes_without_a_broker_are_warned_of(
+    presets: FakePresets, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for nodes, broker in ((1, None), (3, "redis://broker"), (3, None)):
+        assert "set jobs.broker" not in caplog.text
+        open_desk(JobsArgs(folder=str(tmp_path), broker=broker), presets, nodes)
+    assert "the cluster has 3" in caplog.text
+
+
 async def test_without_jobs_in_the_config_there_is_no_such_path(presets: FakePresets) -> None:
     async with connect(presets, None) as client:
         assert error(await post(client), 404)["code"] == "not_found"
