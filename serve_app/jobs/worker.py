@@ -25,8 +25,8 @@ POLL_S = 1.0
 BEAT_S = 1.0
 """How often a running job's progress is written; a cancelled one is noticed as soon."""
 SWEEP_S = 30.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0
-"""After an attempt that failed, doubled each time."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 10.0, 3600.0
+"""After an attempt that failed; four times as long each time: a service that is too busy may be so for a while."""
 UNWRITTEN_S = 5.0
 """How often the end of a job is tried to be written."""
 NOT_READY_S = 5.0
@@ -97,6 +97,8 @@ class Worker:
             await self._work(job)
         except (JobLost, UnknownJob):
             logger.info("job %s was cancelled, deleted or taken by another worker", job.id)
+        except Exception:
+            logger.exception("job %s has no end; it is begun again once its lease has lapsed", job.id)
         finally:
             self._places.release()
 
@@ -125,7 +127,7 @@ class Worker:
         if error.status < 500 or job.attempts >= self._args.attempts:
             await self._change(job, failed(worker, now, error.described()))
             return
-        pause = min(FIRST_PAUSE_S * 2 ** (job.attempts - 1), LONGEST_PAUSE_S)
+        pause = min(FIRST_PAUSE_S * 4 ** (job.attempts - 1), LONGEST_PAUSE_S)
         logger.warning("job %s failed (%s); again in %g s", job.id, error, pause)
         await self._change(job, put_back(worker, now + pause, counted=True))
 

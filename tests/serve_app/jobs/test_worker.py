@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from fakes import FakePresets, segment
 
-from serve_app.errors import NotAudio, PresetUnavailable, StageFailed, UnknownJob
+from serve_app.errors import JobsUnavailable, NotAudio, PresetUnavailable, StageFailed, UnknownJob
 from serve_app.events import Done, Event, Progress
 from serve_app.jobs import worker as module
 from serve_app.jobs.args import JobsArgs
 from serve_app.jobs.desk import Desk, Order
 from serve_app.jobs.job import Job
+from serve_app.jobs.steps import Step
 from serve_app.jobs.store import JobStore
 from serve_app.jobs.uploads import Uploads
 from serve_app.listening import Upload
@@ -301,6 +302,26 @@ async def test_a_worker_whose_store_fails_goes_on_once_it_can(
         await office.until(first.id, state("succeeded"))
 
 
+async def test_a_job_that_cannot_be_ended_stops_no_other(
+    office: Office, presets: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presets.failures = [StageFailed("it broke")]
+    presets.go.set()
+    async with office.open() as desk:
+        change = desk._store.change
+
+        def never_put_back(job_id: str, step: Step, result: str | None = None) -> Job:
+            if "put_back" in step.__qualname__:
+                raise ZeroDivisionError
+            return change(job_id, step, result)
+
+        monkeypatch.setattr(desk._store, "change", never_put_back)
+        first = await submit(desk)
+        other = await submit(desk, b"other")
+        await office.until(other.id, state("succeeded"))
+        assert office.store.get(first.id).state == "running"
+
+
 def _fails_for(times: int, change: Callable[..., Any]) -> Callable[..., Any]:
     left = times
 
@@ -308,7 +329,7 @@ def _fails_for(times: int, change: Callable[..., Any]) -> Callable[..., Any]:
         nonlocal left
         if left > 0:
             left -= 1
-            raise module.JobsUnavailable("the disk is full")
+            raise JobsUnavailable("the disk is full")
         return change(*given)
 
     return failing
