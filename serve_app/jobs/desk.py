@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from typing import Any
 
 from serve_app.errors import BadRequest
 from serve_app.jobs.args import JobsArgs
@@ -17,6 +17,7 @@ from serve_app.jobs.uploads import Uploads
 from serve_app.jobs.webhook_hosts import allowed_webhook
 from serve_app.jobs.webhooks import Webhooks
 from serve_app.jobs.worker import Worker
+from serve_app.listening import Upload
 from serve_app.options import RequestOptions
 from serve_app.presets import Presets
 from serve_app.transcript import Transcript
@@ -61,14 +62,14 @@ class Desk:
                 await work
             self._store.close()
 
-    async def submit(self, file: BinaryIO, order: Order) -> tuple[Job, bool]:
+    async def submit(self, upload: Upload, order: Order) -> tuple[Job, bool]:
         """Take a file on; return its job, and whether it is a new one: what is asked for twice is one job.
 
         Raises `IdempotencyKeyReused`, `JobsUnavailable`, and `BadRequest` for a webhook that may not be called.
         """
         webhook = self._webhook(order.webhook_url)
-        upload = await asyncio.to_thread(self._uploads.keep, file)
-        job = _job(upload, order, webhook)
+        digest = await asyncio.to_thread(self._uploads.keep, upload)
+        job = _job(digest, order, webhook)
         kept = await asyncio.to_thread(self._store.submit, job, order.key, reuse=not order.alone)
         self._worker.wake()
         return kept, kept.id == job.id

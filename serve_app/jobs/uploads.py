@@ -12,6 +12,8 @@ from blake3 import blake3
 
 from serve_app.errors import JobsUnavailable
 from serve_app.jobs.sqlite_store import unwritable
+from serve_app.listening import Upload
+from serve_app.reading import opened
 
 BLOCK = 1 << 20
 UNCLAIMED_S = 60.0
@@ -26,12 +28,11 @@ class Uploads:
     def __init__(self, folder: Path) -> None:
         self._files, self._coming, self._going = (folder / name for name in ("uploads", "coming", "going"))
 
-    def keep(self, file: BinaryIO) -> str:
+    def keep(self, upload: Upload) -> str:
         """Keep a file, from its start, and return its hash; it is on the disk then. Raises JobsUnavailable."""
-        with self._told_in_our_words():
+        with self._told_in_our_words(), opened(upload) as file:
             for folder in (self._files, self._coming, self._going):
                 folder.mkdir(parents=True, exist_ok=True)
-            file.seek(0)
             descriptor, name = tempfile.mkstemp(dir=self._coming)
             try:
                 digest = _copied(file, descriptor)

@@ -39,6 +39,8 @@ def address_of(url: str, args: WebhookArgs) -> str:
     return found[0]
 
 
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+"""Leads to any IPv4 address behind a translator."""
 _MEND = "name the host in jobs.webhook.allowed_hosts"
 
 
@@ -56,7 +58,8 @@ def _check(parts: SplitResult, host: str) -> None:
 def _public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
     inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
-    return (inner or found).is_global and not (inner or found).is_multicast
+    translated = found.version == 6 and found in _TRANSLATED
+    return (inner or found).is_global and not (inner or found).is_multicast and not translated
 
 
 def _listed(host: str, allowed: Sequence[str]) -> bool:

@@ -28,7 +28,7 @@ def test_a_file_is_kept_whole_under_its_hash_once(tmp_path: Path, content: bytes
     uploads, file = Uploads(tmp_path), BytesIO(content)
     file.seek(3)
     digest = uploads.keep(file)
-    assert digest == blake3(content).hexdigest() == uploads.keep(BytesIO(content))
+    assert digest == blake3(content).hexdigest() == uploads.keep(content) == uploads.keep(uploads.path(digest))
     assert uploads.path(digest).read_bytes() == content
     assert listed(tmp_path) == [f"uploads/{digest}"]
 

@@ -253,6 +253,8 @@ def _certified(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]
         ("https://[::1]/", "private address"),
         ("https://[::ffff:10.0.0.1]/", "private address"),
         ("https://0.0.0.0/", "private address"),
+        ("https://[64:ff9b::a00:1]/", "private address"),
+        ("https://hooks.localhost/", "private address"),
     ],
 )
 def test_where_no_webhook_may_go_is_said_at_once(url: str, said: str) -> None:
