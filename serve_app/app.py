@@ -13,6 +13,8 @@ from serve_app.config import GatewayArgs, PresetArgs
 from serve_app.deployments import Alignment, Diarization, Gateway, Pipeline, Transcription
 from serve_app.draining import longest_work_s, on_hand
 
+BY_SESSION = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
+"""The same file with the same options goes to the pipeline that has it in work (see `sharing`), others anywhere."""
 INGRESS = {"ray_actor_options": {"num_cpus": 0.1}}
 STAGE = {
     "ray_actor_options": {"num_cpus": 0.2},
@@ -28,7 +30,8 @@ def build_preset(args: PresetArgs) -> Application:
         stages["alignment"] = _deployment(Alignment, args, STAGE).bind(args.alignment, store)
     if args.diarization and not args.diarization.app:
         stages["diarization"] = _deployment(Diarization, args, STAGE).bind(args.diarization, store)
-    return _deployment(Pipeline, args, INGRESS).bind(args, **stages)
+    pipeline = _deployment(Pipeline, args, INGRESS)
+    return pipeline.options(request_router_config={"request_router_class": BY_SESSION}).bind(args, **stages)
 
 
 def build_gateway(args: GatewayArgs) -> Application:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from model_store import UsageError, parse_size
+from serve_app.fetch_args import FetchArgs
 from serve_app.jobs.args import JobsArgs
 from serve_app.strict import Strict
 
@@ -195,6 +196,7 @@ class LimitArgs(Strict):
     max_upload_mb: float = Field(default=1024, gt=0)
     max_duration_s: float = Field(default=4 * 3600, gt=0)
     wake_s: float = Field(default=300, gt=0, description="how long a preset may lack a replica before 503 is answered")
+    fetch: FetchArgs = Field(default_factory=FetchArgs, description="what may be read by `url`; nothing by default")
     linger_s: float = Field(
         default=10, ge=0, description="how long work goes on whose client has gone: one that comes back finds it"
     )
@@ -223,6 +225,11 @@ class PresetArgs(Strict):
     vad: VadArgs = Field(default_factory=VadArgs)
     gpu: GpuArgs = Field(default_factory=GpuArgs)
     limits: LimitArgs = Field(default_factory=LimitArgs)
+
+    def borrowed(self) -> dict[str, str]:
+        """Return the stages that are other applications', and whose."""
+        stages = {"alignment": self.alignment, "diarization": self.diarization}
+        return {name: stage.app for name, stage in stages.items() if stage and stage.app}
 
 
 class GatewayArgs(Strict):

@@ -13,17 +13,20 @@ from serve_app.aligners import Aligners
 from serve_app.alignment import Placing
 from serve_app.batching import Batcher, threaded
 from serve_app.blocks import Block
+from serve_app.channels import ChannelListener, Listeners
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, StoreArgs, TranscriptionArgs
 from serve_app.events import Done, Event
+from serve_app.facts import PresetFacts, Speed, StageFacts
 from serve_app.handles import RayStages
 from serve_app.jobs.opening import open_desk
 from serve_app.listening import Listener, speech_settings
-from serve_app.loading import gpu_share, load, threads_for
+from serve_app.loading import gpu_share, load, loaded, threads_for
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.parcels import Parcel, unpacked
 from serve_app.pipeline import PresetPipeline
 from serve_app.preset_handles import RayPresets
 from serve_app.quality import decode_until_good
+from serve_app.ray_context import detached
 from serve_app.sharing import SharedWork
 from serve_app.stages import Audio, WindowText
 from serve_app.transcript import Segment, Transcript
@@ -104,6 +107,7 @@ class Transcription:
         store: StoreArgs,
         load_model: Callable[[TranscriptionArgs, StoreArgs], Any] = load_transcriber,
     ) -> None:
+        self._args = args
         self._model = load_model(args, store)
         self._batcher: Batcher[Audio, WindowText] = Batcher(threaded(self._decode, LANES), self._model.batch_size)
         self._detecting: Batcher[Audio, dict[str, float]] = Batcher(threaded(self._detect), self._model.batch_size)
@@ -119,6 +123,10 @@ class Transcription:
 
     async def wake(self) -> None:
         """Answer once the model is loaded."""
+
+    async def facts(self) -> StageFacts:
+        """Tell what it has loaded."""
+        return StageFacts(self._args.device, loaded())
 
     async def detect(self, samples: Audio, owner: str) -> dict[str, float]:
         """Tell the probability of each language in one window."""
@@ -153,6 +161,10 @@ class Alignment:
     async def wake(self) -> None:
         """Answer once the first model is loaded."""
 
+    async def facts(self) -> StageFacts:
+        """Tell what it has loaded."""
+        return StageFacts(self._args.device, loaded())
+
     async def align(
         self, samples: Audio, window: Window, text: WindowText, options: AlignOptions, owner: str
     ) -> list[Segment] | None:
@@ -178,11 +190,16 @@ class Diarization:
         store: StoreArgs,
         load_model: Callable[[DiarizationArgs, StoreArgs], Any] = load_diarizer,
     ) -> None:
+        self._args = args
         self._model = load_model(args, store)
         self._batcher: Batcher[Callable[[], Any], Any] = Batcher(threaded(_call, LANES), 1)
 
     async def wake(self) -> None:
         """Answer once the model is loaded."""
+
+    async def facts(self) -> StageFacts:
+        """Tell what it has loaded."""
+        return StageFacts(self._args.device, loaded())
 
     async def hear(self, samples: Audio, block: Block, owner: str) -> Voices:
         """Find who is heard in one block."""
@@ -212,20 +229,29 @@ class Pipeline:
     """
 
     def __init__(self, args: PresetArgs, **own_stages: Any) -> None:
-        from serve_app.models.audio import decode, pieces
-        from serve_app.models.vad import SpeechFinder
+        from serve_app.models.audio import channel_pieces, decode, pieces
+        from serve_app.models.vad import SpeechFinder, SpeechStream
 
         self._args = args
         self._stages = RayStages(args, own_stages)
         finder = SpeechFinder(args.vad)
-        listener = Listener(
-            lambda upload, options: pieces(upload, args.limits.max_duration_s, options.clips),
-            lambda options: finder.stream(speech_settings(args.vad, options.speech)),
+        longest_s = args.limits.max_duration_s
+
+        def speech(options: RequestOptions) -> SpeechStream:
+            return finder.stream(speech_settings(args.vad, options.speech))
+
+        listeners = Listeners(
+            Listener(lambda upload, options: pieces(upload, longest_s, options.clips), speech),
+            ChannelListener(lambda upload, options: channel_pieces(upload, longest_s, options.clips), speech),
         )
         self._pipeline = PresetPipeline(
-            self._stages, listener.listen, lambda file: decode(file, LONGEST_REFERENCE_S), args.limits.windows_in_flight
+            self._stages,
+            listeners.listen,
+            lambda file: decode(file, LONGEST_REFERENCE_S),
+            args.limits.windows_in_flight,
         )
-        self._shared = SharedWork(args.limits.linger_s)
+        self._speed = Speed()
+        self._shared = SharedWork(args.limits.linger_s, context=detached)
         self._stages.wake()
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -247,7 +273,14 @@ class Pipeline:
     async def _work(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
         async with unpacked(parcel) as upload, aclosing(self._pipeline.stream(upload, options)) as events:
             async for event in events:
+                if isinstance(event, Done):
+                    self._speed.add(event.transcript)
                 yield event
+
+    async def facts(self) -> PresetFacts:
+        """Tell what the preset is made of, and how quick this replica was."""
+        stages, borrowed = await self._stages.facts(), self._args.borrowed()
+        return PresetFacts(stages, borrowed, self._speed.real_time_factor, self._speed.files)
 
 
 class Gateway:

@@ -4,6 +4,10 @@ RayscribeError
 ├── BadRequest (400)
 │   ├── UnsupportedOption
 │   ├── DeadlineExceeded (408)
+│   ├── UnsupportedBody (415)
+│   ├── BadUrl
+│   │   ├── UrlNotAllowed
+│   │   └── UrlUnreachable
 │   └── BadAudio
 │       ├── EmptyAudio
 │       ├── NotAudio
@@ -62,6 +66,31 @@ class DeadlineExceeded(BadRequest):
 
     status = 408
     code = "deadline_exceeded"
+
+
+class UnsupportedBody(BadRequest):
+    """The body is of a content type that holds neither a form nor audio."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class BadUrl(BadRequest):
+    """The `url` names no file that could be read."""
+
+    code = "invalid_url"
+
+
+class UrlNotAllowed(BadUrl):
+    """The `url`, or where it leads, is nothing that `limits.fetch` allows to read."""
+
+    code = "url_not_allowed"
+
+
+class UrlUnreachable(BadUrl):
+    """Nothing came from the `url`, or not all of it."""
+
+    code = "url_unreachable"
 
 
 class BadAudio(BadRequest):

@@ -25,7 +25,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """Finished segments that follow all those told before; they have no speakers yet."""
+    """Finished segments that follow all those told before; speakers only where each channel is one."""
 
     segments: tuple[Segment, ...]
     language: str

@@ -1,5 +1,6 @@
 """Deployment handles behind the plain protocol of the stages, as a pipeline sees them."""
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ from ray import serve
 
 from serve_app.blocks import Block
 from serve_app.config import PresetArgs
+from serve_app.facts import StageFacts
 from serve_app.options import AlignOptions, DecodeOptions, SpeakerOptions
 from serve_app.ray_errors import answer
 from serve_app.stages import Audio, WindowText
@@ -31,8 +33,21 @@ class RayStages:
 
     def wake(self) -> None:
         """Call every stage once, so that sleeping ones start side by side, not one behind another."""
-        for stage in filter(None, (self._transcription, self._alignment, self._diarization)):
+        for stage in self._all().values():
             stage.wake.remote()
+
+    async def facts(self) -> dict[str, StageFacts]:
+        """Ask every stage what it has loaded."""
+        asked = {name: self._ask(name, stage.facts.remote()) for name, stage in self._all().items()}
+        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+
+    def _all(self) -> dict[str, Any]:
+        stages = {
+            "transcription": self._transcription,
+            "alignment": self._alignment,
+            "diarization": self._diarization,
+        }
+        return {name: stage for name, stage in stages.items() if stage is not None}
 
     def share(self, samples: Audio) -> object:
         """Put samples into the object store once; stages read them there without a copy."""

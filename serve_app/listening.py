@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,14 +17,16 @@ from serve_app.tape import Piece
 from serve_app.windows import Window
 
 Upload = bytes | BinaryIO | Path
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeardWindow:
-    """A window of speech and its samples."""
+    """A window of speech and its samples, of one channel (counted from 0) where channels are heard apart."""
 
     window: Window
     samples: Audio
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,9 +39,10 @@ class HeardBlock:
 
 @dataclass(frozen=True, slots=True)
 class HeardEnd:
-    """The end of the file: how many samples it has."""
+    """The end of the file: how many samples it has, and what is doubtful about it."""
 
     samples: int
+    warnings: tuple[str, ...] = ()
 
 
 Heard = HeardWindow | HeardBlock | HeardEnd
@@ -74,7 +77,7 @@ class Listener:
         speech = self._speech(options)
         cutter = BlockCutter() if options.diarize else None
         stop = 0
-        for piece in _timed(self._pieces(upload, options), clock):
+        for piece in timed(self._pieces(upload, options), clock):
             stop = piece.stop
             yield from _blocks(cutter.feed(piece) if cutter else ())
             with clock.adding("vad"):
@@ -96,7 +99,8 @@ def speech_settings(args: VadArgs, wanted: SpeechOptions) -> VadArgs:
         raise BadRequest(f"chunking_strategy: {error.errors()[0]['msg']}", "chunking_strategy") from error
 
 
-def _timed(pieces: Iterator[Piece], clock: Clock) -> Iterator[Piece]:
+def timed(pieces: Iterator[T], clock: Clock) -> Iterator[T]:
+    """Pass pieces on, and count the time that it takes to make them as `decode`."""
     while True:
         with clock.adding("decode"):
             piece = next(pieces, None)

@@ -24,9 +24,10 @@ from model_store import (
     pull,
 )
 from serve_app.config import StoreArgs
+from serve_app.facts import ModelFacts
 
-_held: list[Lease] = []
-"""Leases of the models in this process; they end with it."""
+_held: list[tuple[Snapshot, Lease]] = []
+"""The models in this process, and their leases, which end with it."""
 logger = logging.getLogger("ray.serve.rayscribe")
 """A child of Serve's logger, so that its lines stand in the replica's log."""
 
@@ -56,7 +57,7 @@ def load(
     built = time.perf_counter()
     model.warm_up()
     warm = time.perf_counter()
-    _held.append(lease)
+    _held.append((snapshot, lease))
     tell(
         name,
         {
@@ -71,6 +72,16 @@ def load(
         },
     )
     return model
+
+
+def loaded() -> tuple[ModelFacts, ...]:
+    """Return what this process has loaded."""
+    return tuple(_facts(snapshot) for snapshot, _ in _held)
+
+
+def _facts(snapshot: Snapshot) -> ModelFacts:
+    about = snapshot.manifest
+    return ModelFacts(about.name, about.revision, snapshot.digest, about.kind, about.licence, about.languages)
 
 
 def get_snapshot(name: str, store: StoreArgs) -> tuple[Snapshot, Lease]:

@@ -7,6 +7,9 @@ from serve_app.errors import BadRequest
 from serve_app.windows import Clip
 
 Task = Literal["transcribe", "translate"]
+Channels = Literal["mix", "separate"]
+MOST_CHANNELS = 8
+"""Heard by themselves at most: each one costs as much as a file of its own."""
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """OpenAI's: each next one is tried when a window's text fails the thresholds."""
@@ -118,8 +121,11 @@ class RequestOptions:
     """One request: what of the file is heard, how it is decoded, whether words are placed and speakers told apart.
 
     `clips` are stretches in seconds, the only ones that are heard; none: the whole file. `language_per_window`: each
-    window is decoded in the language that is heard in it. Requests of the same file and equal options are done together
-    while one is under way; a `nonce` sets a request apart.
+    window is decoded in the language that is heard in it. `languages` are the only ones that the file may be in; none:
+    any that the model knows. Requests of the same file and equal options are done together while one is under way; a
+    `nonce` sets a request apart. With `channels` as `separate` each channel of the file is heard by itself and is one
+    speaker, of those in `channel_names` in order, then A, B, … by its place among all. Raises BadRequest where speakers
+    are to be told apart in two ways.
     """
 
     decode: DecodeOptions = field(default_factory=DecodeOptions)
@@ -131,4 +137,23 @@ class RequestOptions:
     placing: AlignOptions = field(default_factory=AlignOptions)
     clips: tuple[Clip, ...] = ()
     language_per_window: bool = False
+    languages: tuple[str, ...] = ()
     nonce: str = ""
+    channels: Channels = "mix"
+    channel_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.channels == "separate":
+            self._one_way_to_tell_speakers()
+
+    def _one_way_to_tell_speakers(self) -> None:
+        other_ways = {
+            "diarize": self.diarize,
+            "known_speaker_references": self.references,
+            "num_speakers": self.speakers != SpeakerOptions(),
+        }
+        for name in (name for name, wanted in other_ways.items() if wanted):
+            raise BadRequest(
+                f"{name} does not go with channels=separate, where every channel is one speaker; leave out one of them",
+                name,
+            )

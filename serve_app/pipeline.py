@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from itertools import zip_longest
 
+from serve_app.channels import turns_of
 from serve_app.errors import UnsupportedOption
 from serve_app.events import Done, Event, Progress, Tally, Told, nobody
 from serve_app.flow import Clock, Slots, in_thread
@@ -102,6 +103,7 @@ class _Request:
         self._blocks = blocks
         self._hearing: list[asyncio.Task[Voices]] = []
         self._samples = 0
+        self._doubts: tuple[str, ...] = ()
 
     async def run(self, heard: Generator[Heard], decode: Callable[[bytes], Audio]) -> Transcript:
         async with asyncio.TaskGroup() as group:
@@ -120,9 +122,10 @@ class _Request:
             language=self._work.language,
             duration=self._samples / SAMPLE_RATE,
             segments=assigned,
-            turns=speakers.turns,
-            warnings=self._work.warnings(),
+            turns=speakers.turns or turns_of(segments),
+            warnings=(*self._doubts, *self._work.warnings()),
             timings=self.clock.seconds(),
+            task=self._options.decode.task,
             voices=speakers.embeddings if self._options.speakers.embeddings else {},
         )
 
@@ -138,8 +141,8 @@ class _Request:
                         await self._blocks.take()
                         self._tally.one("blocks")
                         self._hearing.append(group.create_task(self._hear(item)))
-                    case HeardEnd(samples):
-                        self._samples = samples
+                    case HeardEnd(samples, warnings):
+                        self._samples, self._doubts = samples, warnings
         self._tally.heard(self._samples / SAMPLE_RATE, all_heard=True)
         self._work.end(group)
 

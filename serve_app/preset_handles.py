@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
@@ -12,6 +12,7 @@ from ray import serve
 from serve_app.config import PresetArgs
 from serve_app.errors import PresetUnavailable, ReplicaLost, UnknownPreset
 from serve_app.events import Event, Spoken
+from serve_app.facts import PresetFacts
 from serve_app.listening import Upload
 from serve_app.options import RequestOptions
 from serve_app.parcels import Parcel, pack
@@ -38,6 +39,9 @@ class Pipelines(Protocol):
     def stream(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
         """Transcribe one file and tell of it as it goes."""
 
+    async def facts(self) -> PresetFacts:
+        """Tell what the preset is made of."""
+
 
 class FarPipelines:
     """The pipelines of a preset's application; the same file with the same options goes to the same one of them."""
@@ -54,19 +58,23 @@ class FarPipelines:
     async def stream(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
         """Transcribe one file; sent again when its replica dies, and what was told before is not told again."""
         handle = self._handle.options(session_id=parcel.key(options), stream=True)
-        told = 0.0
+        told: dict[str | None, float] = {}
         for _ in range(ATTEMPTS):
             try:
                 async with aclosing(self._events(handle.stream.remote(parcel, options))) as events:
                     async for event in events:
                         if isinstance(event, Spoken):
                             event = _after(told, event)
-                            told = max([told, *(segment.end for segment in event.segments)])
+                            told |= _ends(told, event)
                         yield event
                 return
             except ReplicaLost as error:
                 lost = error
         raise PresetUnavailable(f"{lost.message} ({ATTEMPTS} times in a row)") from lost
+
+    async def facts(self) -> PresetFacts:
+        """Ask any of them what the preset is made of."""
+        return await answer(self._handle.facts.remote(), self._what)
 
     async def _events(self, response: Any) -> AsyncGenerator[Event]:
         try:
@@ -77,9 +85,14 @@ class FarPipelines:
             response.cancel()
 
 
-def _after(told: float, event: Spoken) -> Spoken:
-    """Leave out the segments that end no later than all those told."""
-    return Spoken(tuple(segment for segment in event.segments if segment.end > told), event.language)
+def _ends(told: Mapping[str | None, float], event: Spoken) -> dict[str | None, float]:
+    return {each.speaker: max(each.end, told.get(each.speaker, 0.0)) for each in event.segments}
+
+
+def _after(told: Mapping[str | None, float], event: Spoken) -> Spoken:
+    """Leave out the segments that end no later than those told of the same speaker, or of nobody."""
+    new = (segment for segment in event.segments if segment.end > told.get(segment.speaker, 0.0))
+    return Spoken(tuple(new), event.language)
 
 
 class RayPresets:
@@ -157,3 +170,9 @@ class RayPresets:
             self._asking = asyncio.create_task(asyncio.to_thread(serve.status))
         applications = (await asyncio.shield(self._asking)).applications
         return {name: preset_status(applications.get(name)) for name in self.names}
+
+    async def facts(self) -> dict[str, PresetFacts]:
+        """Ask the presets that are ready what they are made of; one that does not answer is left out."""
+        ready = [name for name, status in (await self.status()).items() if status.state == "ready"]
+        told = await asyncio.gather(*(self._pipelines(name).facts() for name in ready), return_exceptions=True)
+        return {name: facts for name, facts in zip(ready, told, strict=True) if isinstance(facts, PresetFacts)}

@@ -1,9 +1,10 @@
 """The state of a preset, read off Serve's overview of its application."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from serve_app.errors import PresetUnavailable
-from serve_app.presets import PresetStatus
+from serve_app.presets import PresetStatus, State
 
 
 def no_room(preset: str, waited_s: float, status: PresetStatus) -> PresetUnavailable:
@@ -18,15 +19,19 @@ def preset_status(application: Any) -> PresetStatus:
     """Read a preset's state off Serve's overview of its application; None where there is none."""
     if application is None:
         return PresetStatus("starting", "no application of this name is deployed yet")
-    if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-        return PresetStatus("unhealthy", _reason(application))
     running = {name: stage.replica_states.get("RUNNING", 0) for name, stage in application.deployments.items()}
+    return PresetStatus(*_state(application, running), running)
+
+
+def _state(application: Any, running: Mapping[str, int]) -> tuple[State, str]:
+    if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+        return "unhealthy", _reason(application)
     if running and all(running.values()):
-        return PresetStatus("ready")
+        return "ready", ""
     if application.status == "RUNNING" and not running.get("Pipeline"):
-        return PresetStatus("asleep")
+        return "asleep", ""
     waiting = [name for name, count in running.items() if not count]
-    return PresetStatus("starting", f"waiting for {', '.join(waiting) or 'replicas'}")
+    return "starting", f"waiting for {', '.join(waiting) or 'replicas'}"
 
 
 def _reason(application: Any) -> str:

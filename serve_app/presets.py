@@ -1,10 +1,11 @@
 """What the HTTP API asks of the presets; the API knows no more of them than this."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from serve_app.events import Event
+from serve_app.facts import PresetFacts
 from serve_app.listening import Upload
 from serve_app.options import RequestOptions
 from serve_app.transcript import Transcript
@@ -14,10 +15,14 @@ State = Literal["ready", "asleep", "starting", "unhealthy"]
 
 @dataclass(frozen=True, slots=True)
 class PresetStatus:
-    """Whether a preset can answer: `asleep` has no replica and wakes on the first request."""
+    """Whether a preset can answer: `asleep` has no replica and wakes on the first request.
+
+    `replicas` are those that run, by deployment.
+    """
 
     state: State
     message: str = ""
+    replicas: Mapping[str, int] = field(default_factory=dict)
 
 
 class Presets(Protocol):
@@ -41,3 +46,6 @@ class Presets(Protocol):
 
     async def status(self) -> dict[str, PresetStatus]:
         """Return every preset's state."""
+
+    async def facts(self) -> dict[str, PresetFacts]:
+        """Return what the presets are made of, of those that are ready; none is woken."""

@@ -1,6 +1,7 @@
 """Work that is asked for twice is done once: who asks later joins, who comes back after a time-out finds it."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
@@ -20,8 +21,14 @@ class SharedWork:
     to take is kept for `keep_s`; one that was taken, and an error, are forgotten at once.
     """
 
-    def __init__(self, linger_s: float, keep_s: float = KEEP_S) -> None:
+    def __init__(
+        self,
+        linger_s: float,
+        keep_s: float = KEEP_S,
+        context: Callable[[], contextvars.Context] = contextvars.copy_context,
+    ) -> None:
         self._linger_s, self._keep_s = linger_s, keep_s
+        self._context = context
         self._works: dict[str, _Work] = {}
 
     async def join(self, key: str, start: Start) -> AsyncGenerator[Event]:
@@ -39,7 +46,7 @@ class SharedWork:
                 work.leaving = asyncio.get_running_loop().call_later(self._linger_s, self._give_up, key, work)
 
     def _begin(self, key: str, start: Start) -> "_Work":
-        self._works[key] = work = _Work(start)
+        self._works[key] = work = _Work(start, self._context())
         work.task.add_done_callback(partial(self._ended, key, work))
         return work
 
@@ -61,13 +68,13 @@ class SharedWork:
 class _Work:
     """One piece of work under way: what it has told, who listens, and since when nobody does."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, context: contextvars.Context) -> None:
         self.leaving: asyncio.TimerHandle | None = None
         self._told: list[Event] = []
         self._progress: Progress | None = None
         self._more = asyncio.Event()
         self.listeners = 0
-        self.task = asyncio.create_task(self._run(start))
+        self.task = asyncio.create_task(self._run(start), context=context)
         self.task.add_done_callback(lambda _: self._wake())
 
     def arrive(self) -> None:

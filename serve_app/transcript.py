@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 UNSPACED_LANGUAGES = frozenset({"ja", "zh", "yue", "th", "lo", "my", "km"})
 """Languages written without spaces between words: their segments are joined without one."""
@@ -12,6 +13,7 @@ class Word:
     """One word; `start` and `end` are None where it was not placed, `score` is the aligner's confidence in 0-1.
 
     Times without a score are those of the neighbourhood: the aligner knows none of the word's letters ("2014", "£").
+    `probability` is the decoder's, the mean over the word's tokens, where it was asked for.
     """
 
     text: str
@@ -19,6 +21,7 @@ class Word:
     end: float | None
     score: float | None = None
     speaker: str | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,20 @@ class Char:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token's text, and its log-probability among all text tokens."""
+
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A sentence, or what one window held; the decoder's figures are those of the window that it came from.
 
     `avg_logprob` is the mean log-probability per token, `compression_ratio` the text's bytes over its zlib bytes,
     `no_speech_prob` the probability of the no-speech token, `seek` the window's first 10 ms frame. `chars` are all
-    characters of the text, where they were asked for.
+    characters of the text, where they were asked for; `logprobs` those of the tokens likewise.
     """
 
     start: float
@@ -52,6 +63,7 @@ class Segment:
     compression_ratio: float = 0.0
     no_speech_prob: float = 0.0
     chars: tuple[Char, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,7 @@ class Transcript:
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     voices: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    task: Literal["transcribe", "translate"] = "transcribe"
 
     @property
     def text(self) -> str:

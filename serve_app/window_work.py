@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from serve_app.channels import Interleaved, speaker_of, spoken_by
 from serve_app.events import Spoken, Tally, Told
 from serve_app.flow import Clock, Slots
 from serve_app.languages import settle
@@ -11,6 +12,7 @@ from serve_app.listening import HeardWindow
 from serve_app.options import RequestOptions
 from serve_app.retry import again
 from serve_app.stages import Stages, WindowText
+from serve_app.token_figures import of_tokens, with_probabilities
 from serve_app.transcript import Segment
 from serve_app.windows import Window
 
@@ -36,7 +38,8 @@ class WindowWork:
         self._language: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         if options.decode.language or options.language_per_window:
             self._language.set_result(options.decode.language)
-        self._tasks: asyncio.Queue[asyncio.Task[Sequence[Segment]] | None] = asyncio.Queue()
+        self._tasks: asyncio.Queue[tuple[Window, asyncio.Task[Sequence[Segment]]] | None] = asyncio.Queue()
+        self._interleaved = Interleaved() if options.channels == "separate" else None
         self._heard: dict[str, float] = {}
         self._count = self._suspect = 0
         self._listen_to = min(LISTEN_TO, slots.first)
@@ -61,14 +64,14 @@ class WindowWork:
             self._first.append((heard.window, shared))
             if len(self._first) == self._listen_to:
                 group.create_task(self._settle_language())
-        self._tasks.put_nowait(group.create_task(self._one(heard.window, shared)))
+        self._tasks.put_nowait((heard.window, group.create_task(self._one(heard.window, shared, heard.channel))))
 
     def end(self, group: asyncio.TaskGroup) -> None:
         """Say that no window will follow."""
         self._tasks.put_nowait(None)
         if self._language.done() or len(self._first) == self._listen_to:
             return
-        if len(self._first) > 1:
+        if len(self._first) > 1 or (self._first and self._options.languages):
             group.create_task(self._settle_language())
         else:
             self._language.set_result(None)  # a single window is told its language while it is decoded
@@ -76,23 +79,44 @@ class WindowWork:
     async def stitched(self, told: Told) -> list[Segment]:
         """Return all segments in the order of time; `told` hears of them as soon as their turn has come."""
         segments: list[Segment] = []
-        while task := await self._tasks.get():
-            found = await task
+
+        def tell(found: Sequence[Segment]) -> None:
             if found:
                 told(Spoken(tuple(found), self.language))
-                segments += found
+                segments.extend(found)
+
+        while waiting := await self._tasks.get():
+            window, task = waiting
+            tell(self._certain(window.start_s))
+            tell(self._in_turn(await task))
+        tell(self._certain(float("inf")))
         return segments
+
+    def _in_turn(self, found: Sequence[Segment]) -> Sequence[Segment]:
+        """Return the next window's segments, unless others of another channel may come before them."""
+        if self._interleaved is None:
+            return found
+        self._interleaved.add(found)
+        return ()
+
+    def _certain(self, start_s: float) -> Sequence[Segment]:
+        return self._interleaved.before(start_s) if self._interleaved else ()
 
     async def _settle_language(self) -> None:
         """Hear the first windows' language and decode all windows in it."""
         heard = await asyncio.gather(*(self._detected(shared) for _, shared in self._first))
-        self._language.set_result(settle(heard, [window.stop - window.start for window, _ in self._first]))
+        weights = [window.stop - window.start for window, _ in self._first]
+        self._language.set_result(settle(heard, weights, self._options.languages))
 
     async def _detected(self, shared: object) -> dict[str, float]:
         with self._clock.part("transcription"):
             return await again(lambda: self._stages.detect(shared, self._owner))
 
-    async def _one(self, window: Window, shared: object) -> Sequence[Segment]:
+    async def _one(self, window: Window, shared: object, channel: int | None) -> Sequence[Segment]:
+        segments = await self._written(window, shared)
+        return segments if channel is None else spoken_by(speaker_of(channel, self._options), segments)
+
+    async def _written(self, window: Window, shared: object) -> Sequence[Segment]:
         hungry = False
         try:
             text = await self._transcribed(shared)
@@ -121,9 +145,10 @@ class WindowWork:
         if segments is None:
             self._warnings[NO_ALIGNER.format(text.language)] = None
             return (plain_segment(window, text),)
-        return segments
+        return with_probabilities(segments, text) if text.token_logprobs else segments
 
 
 def plain_segment(window: Window, text: WindowText) -> Segment:
     """Return the whole window as one segment, without words."""
-    return text.segment(window, window.start_s, window.stop_s, text.text.strip(), text.tokens)
+    segment = text.segment(window, window.start_s, window.stop_s, text.text.strip(), text.tokens)
+    return replace(segment, logprobs=of_tokens(text))

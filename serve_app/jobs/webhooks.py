@@ -9,10 +9,8 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import httpx
 
 from serve_app.errors import BadRequest, UnknownJob
 from serve_app.jobs.args import WebhookArgs
@@ -21,6 +19,9 @@ from serve_app.jobs.rendering import rendered
 from serve_app.jobs.steps import calling, told
 from serve_app.jobs.store import JobStore
 from serve_app.jobs.webhook_hosts import address_of
+
+if TYPE_CHECKING:
+    import httpx  # takes a fifth of a second, for whoever has webhooks
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 4 * 3600.0
 AT_ONCE = 8
@@ -88,6 +89,8 @@ class Webhooks:
 
     async def _sent(self, job: Job) -> tuple[str | None, bool]:
         """Return what went wrong, if anything, and whether it is of no use to try again."""
+        import httpx
+
         try:
             async with asyncio.timeout(self._args.timeout_s):
                 status = await self._post(job)
@@ -99,6 +102,8 @@ class Webhooks:
 
     async def _post(self, job: Job) -> int:
         """Send the job to the address that was looked at, whatever its name leads to a moment later."""
+        import httpx
+
         assert job.webhook
         url = job.webhook.url
         address = await asyncio.to_thread(address_of, url, self._args)
@@ -114,8 +119,10 @@ class Webhooks:
         ):
             return response.status_code
 
-    def _client(self) -> httpx.AsyncClient:
+    def _client(self) -> "httpx.AsyncClient":
         """Return a client that follows nobody: no redirect, no proxy of the environment."""
+        import httpx
+
         return httpx.AsyncClient(
             transport=self._transport, follow_redirects=False, trust_env=False, timeout=self._args.timeout_s
         )

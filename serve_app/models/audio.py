@@ -1,4 +1,4 @@
-"""Decoding: any container and codec that FFmpeg reads, to pieces of mono float32 at 16 kHz, one after the other.
+"""Decoding: any container and codec that FFmpeg reads, to pieces of float32 at 16 kHz, mixed down or by channels.
 
 Memory: a piece, one packet's samples, and the container's own index (ten hours of m4a: 45 MB; others less).
 """
@@ -14,8 +14,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.errors import AudioTooLong, EmptyAudio, NoAudioStream, NotAudio
+from serve_app.errors import AudioTooLong, BadRequest, EmptyAudio, NoAudioStream, NotAudio
 from serve_app.models.packets import packets
+from serve_app.options import MOST_CHANNELS
 from serve_app.stages import Audio
 from serve_app.tape import Piece as Piece
 from serve_app.windows import SAMPLE_RATE, Clip, Window, stretches
@@ -30,7 +31,7 @@ PIECE = 5 * SAMPLE_RATE
 """Samples that make a piece; the last of a stretch is shorter, and a piece with a codec's long frame longer."""
 
 Placed = tuple[int, NDArray[np.int16]]
-"""The sample of the file at which they begin, and decoded samples."""
+"""The sample of the file at which they begin, and decoded samples of shape (channels, samples)."""
 
 
 def pieces(
@@ -42,12 +43,19 @@ def pieces(
     `stretches`) only those are decoded, and only those count towards `max_duration_s`; one that begins after the end of
     the file yields nothing. Raises a `BadAudio` that says what is wrong, or `BadRequest` for clips that cannot be.
     """
-    wanted, nothing = stretches(clips), True
-    for piece in _pieces(source, max_duration_s, wanted):
-        nothing = False
-        yield piece
-    if nothing and not clips:
-        raise EmptyAudio("the uploaded file's audio stream holds no samples", "file")
+    for start, channels in _heard(source, max_duration_s, clips, mixed=True):
+        yield Piece(start, channels[0])
+
+
+def channel_pieces(
+    source: bytes | BinaryIO | Path, max_duration_s: float = float("inf"), clips: Sequence[Clip] = ()
+) -> Iterator[tuple[Piece, ...]]:
+    """Decode as `pieces` does, but a piece for each channel at a time, in the order in which the file has them.
+
+    All begin at the same sample and are equally long. Raises also `BadRequest` for more than `MOST_CHANNELS`.
+    """
+    for start, channels in _heard(source, max_duration_s, clips, mixed=False):
+        yield tuple(Piece(start, samples) for samples in channels)
 
 
 def decode(data: bytes, max_duration_s: float = float("inf")) -> Audio:
@@ -57,13 +65,26 @@ def decode(data: bytes, max_duration_s: float = float("inf")) -> Audio:
     return audio
 
 
-def _pieces(source: bytes | BinaryIO | Path, max_duration_s: float, wanted: Sequence[Window]) -> Iterator[Piece]:
+def _heard(
+    source: bytes | BinaryIO | Path, max_duration_s: float, clips: Sequence[Clip], *, mixed: bool
+) -> Iterator[tuple[int, Audio]]:
+    wanted, nothing = stretches(clips), True
+    for heard in _decoded(source, max_duration_s, wanted, _Resampler(mixed)):
+        nothing = False
+        yield heard
+    if nothing and not clips:
+        raise EmptyAudio("the uploaded file's audio stream holds no samples", "file")
+
+
+def _decoded(
+    source: bytes | BinaryIO | Path, max_duration_s: float, wanted: Sequence[Window], resampler: "_Resampler"
+) -> Iterator[tuple[int, Audio]]:
     try:
         with (
             _opened(source) as file,
             av.open(file, metadata_errors="ignore", options=ONLY_THIS_FILE) as container,
         ):
-            yield from _joined(_limited(_within(_blocks(container, wanted), wanted), max_duration_s))
+            yield from _joined(_limited(_within(_blocks(container, wanted, resampler), wanted), max_duration_s))
     except av.error.FFmpegError as error:
         raise NotAudio(
             f"the uploaded file is no audio or video that FFmpeg can read ({error.strerror}); "
@@ -88,31 +109,64 @@ def _not_empty(file: BinaryIO) -> BinaryIO:
     return file
 
 
-def _blocks(container: Any, wanted: Sequence[Window]) -> Iterator[Placed]:
+def _blocks(container: Any, wanted: Sequence[Window], resampler: "_Resampler") -> Iterator[Placed]:
     if not container.streams.audio:
         raise NoAudioStream("the uploaded file has no audio stream", "file")
-    resampler, timeline, at = _resampler(), _Timeline(container), 0
+    timeline, at = _Timeline(container), 0
     for frame in _frames(container, wanted):
         if (begin := timeline.moved_to(frame)) is not None:
-            yield from _placed(at, resampler.resample(None))
-            resampler, at = _resampler(), begin
+            yield from _placed(at, resampler.flush())
+            at = begin
         if frame is not None:
-            frame.pts = None
-            for begin, block in _placed(at, resampler.resample(frame)):
+            for begin, block in _placed(at, resampler.feed(frame)):
                 yield begin, block
-                at = begin + len(block)
-    yield from _placed(at, resampler.resample(None))
+                at = begin + block.shape[1]
+    yield from _placed(at, resampler.flush())
 
 
-def _resampler() -> Any:
-    return av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+class _Resampler:
+    """Frames at 16 kHz, mixed down to one channel, or with the channels of the first frame, whatever follows."""
+
+    def __init__(self, mixed: bool) -> None:
+        self._layout: Any = "mono" if mixed else None
+        self._now: Any = None
+        self._kind: Any = None
+
+    def feed(self, frame: Any) -> list[Any]:
+        """Take the next frame; one of another kind than the last (rate, channels, sample format) begins anew."""
+        kind = frame.format.name, frame.layout.name, frame.sample_rate
+        before = self.flush() if kind != self._kind else []
+        self._now = self._now or self._begun(frame)
+        self._kind = kind
+        frame.pts = None
+        return [*before, *self._now.resample(frame)]
+
+    def flush(self) -> list[Any]:
+        """Return what was held back."""
+        held: list[Any] = self._now.resample(None) if self._now else []
+        self._now = None
+        return held
+
+    def _begun(self, frame: Any) -> Any:
+        self._layout = self._layout or _countable(frame.layout)
+        return av.AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE)
+
+
+def _countable(layout: Any) -> Any:
+    if layout.nb_channels > MOST_CHANNELS:
+        raise BadRequest(
+            f"the file has {layout.nb_channels} channels; channels=separate takes at most {MOST_CHANNELS}: send fewer",
+            "channels",
+        )
+    return layout
 
 
 def _placed(at: int, frames: Sequence[Any]) -> Iterator[Placed]:
     for frame in frames:
-        block = frame.to_ndarray()[0]
+        # interleaved: PyAV reads beyond the planes of 8 channels, and dies
+        block = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
         yield at, block
-        at += len(block)
+        at += block.shape[1]
 
 
 class _Timeline:
@@ -164,29 +218,30 @@ def _within(blocks: Iterator[Placed], wanted: Sequence[Window]) -> Iterator[Plac
     """Yield the wanted samples alone; what the file leaves out among them is silence."""
     left = deque(wanted)
     for at, block in blocks:
-        stop = at + len(block)
+        channels, length = block.shape
+        stop = at + length
         while left and left[0].start < stop:
             clip = left.popleft()
-            yield from _silence(clip.start, min(at, clip.stop))
+            yield from _silence(clip.start, min(at, clip.stop), channels)
             first, last = max(at, clip.start), min(stop, clip.stop)
             if first < last:
-                yield first, block[first - at : last - at]
+                yield first, block[:, first - at : last - at]
             if clip.stop > stop:
                 left.appendleft(Window(stop, clip.stop))
         if not left:
             return
 
 
-def _silence(start: int, stop: int) -> Iterator[Placed]:
+def _silence(start: int, stop: int, channels: int) -> Iterator[Placed]:
     """Yield silence piece by piece, so that a time stamp that lies hits the duration limit, not the memory."""
     for at in range(start, stop, PIECE):
-        yield at, np.zeros(min(PIECE, stop - at), np.int16)
+        yield at, np.zeros((channels, min(PIECE, stop - at)), np.int16)
 
 
 def _limited(blocks: Iterator[Placed], max_duration_s: float) -> Iterator[Placed]:
     samples = 0
     for at, block in blocks:
-        samples += len(block)
+        samples += block.shape[1]
         if samples > max_duration_s * SAMPLE_RATE:
             raise AudioTooLong(
                 f"the audio runs longer than the {max_duration_s:g} s that this preset accepts; "
@@ -196,22 +251,22 @@ def _limited(blocks: Iterator[Placed], max_duration_s: float) -> Iterator[Placed
         yield at, block
 
 
-def _joined(blocks: Iterator[Placed]) -> Iterator[Piece]:
-    """Yield pieces of a few seconds; one ends early where the next block does not follow it."""
+def _joined(blocks: Iterator[Placed]) -> Iterator[tuple[int, Audio]]:
+    """Yield a few seconds at a time, less where the next block does not follow."""
     start = stop = 0
     held: list[NDArray[np.int16]] = []
     for at, block in blocks:
         if held and (at != stop or stop - start >= PIECE):
-            yield _piece(start, held)
+            yield start, _samples(held)
             held = []
         start = start if held else at
         held.append(block)
-        stop = at + len(block)
+        stop = at + block.shape[1]
     if held:
-        yield _piece(start, held)
+        yield start, _samples(held)
 
 
-def _piece(start: int, blocks: Sequence[NDArray[np.int16]]) -> Piece:
-    samples: Audio = np.concatenate(blocks) * FULL_SCALE
+def _samples(blocks: Sequence[NDArray[np.int16]]) -> Audio:
+    samples: Audio = np.ascontiguousarray(np.concatenate(blocks, axis=1)) * FULL_SCALE
     samples.flags.writeable = False
-    return Piece(start, samples)
+    return samples

@@ -118,7 +118,7 @@ class Transcriber:
         if options.task == "translate":
             multilingual = self._model.model.is_multilingual
             if not multilingual or self._model.hf_tokenizer.token_to_id("<|translate|>") is None:
-                raise UnsupportedOption("this preset's model cannot translate; use one that is multilingual", "task")
+                raise UnsupportedOption("this preset's model cannot translate; use one that is multilingual", "model")
 
     @property
     def _only_language(self) -> str | None:

@@ -101,6 +101,12 @@ class SpeechStream:
             found += self._hear(self._heard + self._chunk)
         return found
 
+    @property
+    def horizon(self) -> int:
+        """The sample before which no window will begin that is not certain yet."""
+        open_window = self._packer.open
+        return open_window.start if open_window else max(self._settled, self._begin)
+
     def close(self) -> list[tuple[Window, Audio]]:
         """Return what is left, once no piece follows."""
         windows = [*self._packed(self._speech(self._tape.stop)), *self._packer.close()]

@@ -12,10 +12,12 @@ from serve_app.config import LimitArgs
 from serve_app.errors import UnknownPreset
 from serve_app.jobs.desk import Desk
 from serve_app.presets import Presets
+from serve_app.wire.audio import audio
 from serve_app.wire.body_limit import BodyLimit
 from serve_app.wire.jobs import add_jobs, lifespan
+from serve_app.wire.preset_pages import preset_pages
 from serve_app.wire.problems import install_handlers
-from serve_app.wire.transcriptions import transcriptions
+from serve_app.wire.uploads import Uploads
 
 TITLE = "rayscribe"
 CREATED = 1_767_225_600
@@ -28,9 +30,11 @@ def create_api(presets: Presets, limits: LimitArgs, preset: str | None = None, d
     app = FastAPI(title=title, docs_url=None, redoc_url=None, lifespan=lifespan(desk) if desk else None)
     app.add_middleware(BodyLimit, most_bytes=int(limits.max_upload_mb * 1_000_000))
     install_handlers(app)
-    app.include_router(transcriptions(presets))
+    uploads = Uploads(limits)
+    app.include_router(audio(presets, uploads))
     if desk:
-        add_jobs(app, desk, presets)
+        add_jobs(app, desk, presets, uploads)
+    app.include_router(preset_pages(presets))
     _add_models(app, presets)
     _add_health(app, presets)
     _add_docs(app)

@@ -4,37 +4,35 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Form, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field, field_validator, model_validator
 
-from serve_app.errors import BadRequest, EmptyAudio, UnsupportedOption
+from serve_app.errors import BadRequest, UnsupportedOption
 from serve_app.jobs.desk import Desk, Order
 from serve_app.jobs.job import Job, State
 from serve_app.jobs.rendering import rendered
 from serve_app.presets import Presets
-from serve_app.strict import Strict
-from serve_app.wire.schemas import SPEAKER_FORMATS, ResponseFormat, TranscriptionForm, gathered
-from serve_app.wire.transcriptions import answer, wants_its_own
+from serve_app.wire.audio import wants_its_own, written
+from serve_app.wire.bodies import AnyBodyRoute, content_types
+from serve_app.wire.output_fields import OutputFields
+from serve_app.wire.schemas import SPEAKER_FORMATS, TranscriptionForm, gathered
+from serve_app.wire.uploads import Uploads
 
 LONGEST_KEY = 255
 MOST_METADATA, LONGEST_NAME, LONGEST_VALUE = 16, 64, 512
 """OpenAI's."""
 
 
-class FormatChoices(Strict):
+class ResultQuery(OutputFields):
     """How a result is written; what is left out is as the job was told."""
 
-    response_format: ResponseFormat | None = None
-    timestamp_granularities: list[Literal["word", "segment"]] = Field(
-        default_factory=list, alias="timestamp_granularities[]", description="with verbose_json only"
-    )
-
     def chosen(self) -> dict[str, Any]:
-        """Return what was said."""
-        return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        """Return what was said; raises for what a finished job cannot do."""
+        _not_streamed(self.stream)
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class JobForm(TranscriptionForm):
@@ -70,13 +68,12 @@ class JobForm(TranscriptionForm):
 
     def choices(self) -> dict[str, Any]:
         """Return how the result is to be written."""
-        given = {name: getattr(self, name) for name in FormatChoices.model_fields}
-        return FormatChoices.model_validate(given).model_dump(mode="json")
+        return self.model_dump(mode="json", include=set(OutputFields.model_fields), exclude_defaults=True)
 
 
-def add_jobs(app: FastAPI, desk: Desk, presets: Presets) -> None:
+def add_jobs(app: FastAPI, desk: Desk, presets: Presets, uploads: Uploads) -> None:
     """Offer jobs."""
-    app.include_router(_submitting(desk, presets))
+    app.include_router(_submitting(desk, presets, uploads))
     app.include_router(_looking(desk))
     app.include_router(_ending(desk))
 
@@ -98,6 +95,7 @@ ANSWERS = {
     404: "no job, or no preset, has this name",
     409: "the job is not finished, or was cancelled",
     413: "the upload is too large",
+    415: "a body of this type is not heard",
     422: "the Idempotency-Key belongs to another file or other options",
     500: "the job failed, by no fault of the request",
     503: "jobs cannot be kept or read now; try again later",
@@ -109,29 +107,38 @@ def _also(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": ANSWERS[status]} for status in statuses}
 
 
-def _submitting(desk: Desk, presets: Presets) -> APIRouter:
-    router = APIRouter(tags=["jobs"])
+def _submitting(desk: Desk, presets: Presets, uploads: Uploads) -> APIRouter:
+    router = APIRouter(tags=["jobs"], route_class=AnyBodyRoute)
 
-    @router.post("/v1/jobs", status_code=202, response_model=None, responses=_also(200, 400, 404, 413, 422, 503))
+    @router.post(
+        "/v1/jobs",
+        status_code=202,
+        response_model=None,
+        responses=_also(200, 400, 404, 413, 415, 422, 503),
+        openapi_extra=content_types(JobForm),
+    )
     async def submit(
         request: Request, form: Annotated[JobForm, Form(media_type="multipart/form-data")]
     ) -> JSONResponse:
         """Take a file on; 202 for a new job, 200 for one that was asked for before."""
         order = _order(request, form, presets.resolve(form.model))
-        if not form.file.size:
-            raise EmptyAudio("the uploaded file is empty (0 bytes)", "file")
-        job, new = await desk.submit(form.file.file, order)
+        async with uploads.opened(form) as file:
+            job, new = await desk.submit(file, order)
         root = request.scope.get("root_path", "").rstrip("/")
         return JSONResponse(rendered(job), 202 if new else 200, {"Location": f"{root}/v1/jobs/{job.id}"})
 
     return router
 
 
+def _not_streamed(stream: bool) -> None:
+    if stream:
+        raise UnsupportedOption("'stream': a job is not streamed; ask for its state, or give a webhook_url", "stream")
+
+
 def _order(request: Request, form: JobForm, preset: str) -> Order:
     """Words are always placed: the format may be chosen later."""
     options = replace(form.options(), align=True)
-    if form.stream:
-        raise UnsupportedOption("'stream': a job is not streamed; ask for its state, or give a webhook_url", "stream")
+    _not_streamed(form.stream)
     key = request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= LONGEST_KEY:
         raise BadRequest(f"the Idempotency-Key must have 1 to {LONGEST_KEY} characters", "Idempotency-Key")
@@ -155,13 +162,13 @@ def _looking(desk: Desk) -> APIRouter:
         return rendered(await desk.get(id))
 
     @router.get("/v1/jobs/{id}/result", response_model=None, responses=_also(400, 404, 409, 500, 503))
-    async def result(id: str, choices: Annotated[FormatChoices, Query()]) -> Response:
+    async def result(id: str, query: Annotated[ResultQuery, Query()]) -> Response:
         """Answer as `/v1/audio/transcriptions` would; 409 while there is no result, the job's error if it failed."""
         job = await desk.get(id)
         if job.error:
             return JSONResponse({"error": job.error}, 400 if job.error["type"] == BadRequest.type else 500)
-        form = _form(job, choices)
-        return answer(await desk.result(job), form)
+        form = _form(job, query)
+        return written(await desk.result(job), form)
 
     return router
 
@@ -171,20 +178,22 @@ def _listed(jobs: Sequence[Job], *, more: bool) -> dict[str, Any]:
     return {"object": "list", "data": [rendered(job) for job in jobs], **ends, "has_more": more}
 
 
-def _form(job: Job, choices: FormatChoices) -> TranscriptionForm:
-    """Return the form that this result would have been asked for with."""
-    told = choices.chosen()
-    if "response_format" in told:
-        told = {"timestamp_granularities": [], **told}
-    form = TranscriptionForm.model_construct(**{**job.choices, **told})
-    if form.response_format in SPEAKER_FORMATS and not job.options.diarize:
-        raise BadRequest(
-            f"job '{job.id}' did not tell speakers apart; submit it with diarize=true for {form.response_format}",
-            "response_format",
-        )
-    if form.timestamp_granularities and form.response_format != "verbose_json":
-        raise BadRequest("timestamp_granularities needs response_format=verbose_json", "timestamp_granularities")
+def _form(job: Job, query: ResultQuery) -> TranscriptionForm:
+    """Return the form that this result would have been asked for with: another format has none of the job's shapes."""
+    told = query.chosen()
+    kept = {} if "response_format" in told else job.choices
+    form = TranscriptionForm.model_construct(**{**kept, **told})
+    form.layout()
+    apart = job.options.diarize or job.options.channels == "separate"
+    if form.response_format in SPEAKER_FORMATS and not apart:
+        raise _not_done(job, "tell speakers apart", "diarize=true", "response_format")
+    if form.include and not job.options.decode.token_probs:
+        raise _not_done(job, "keep probabilities", "include[]=logprobs", "include")
     return form
+
+
+def _not_done(job: Job, what: str, mend: str, param: str) -> BadRequest:
+    return BadRequest(f"job '{job.id}' did not {what}; submit the file again with {mend}", param)
 
 
 def _ending(desk: Desk) -> APIRouter:

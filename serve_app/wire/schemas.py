@@ -1,31 +1,26 @@
-"""The wire: the form that `/v1/audio/transcriptions` takes, as OpenAI documents it, and what it answers with."""
+"""The forms that `/v1/audio/transcriptions` and `/v1/audio/translations` take, as OpenAI documents them."""
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import UploadFile
 from pydantic import Field, field_validator, model_validator
 
 from serve_app.errors import BadRequest, UnsupportedOption
-from serve_app.options import DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
+from serve_app.options import Channels, DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
 from serve_app.strict import Strict
 from serve_app.wire.form_values import clips, references, server_vad
+from serve_app.wire.output_fields import OutputFields
+from serve_app.wire.uploads import check_source
 
-ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json", "rttm"]
 SPEAKER_FORMATS = ("diarized_json", "rttm")
 """Formats that cannot do without speakers."""
-STREAMED_FORMATS = ("json", "text", "diarized_json")
-"""Formats that can come bit by bit."""
+TranslationFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "tsv", "whisper_json"]
 UNTIMED_FORMATS = ("json", "text", "rttm")
 """Formats that show no word's place, so that none is sought."""
 
-REFUSED = {
-    "include": "log-probabilities per token are not offered; verbose_json carries avg_logprob per segment",
-    "languages": "give one language, or none to have it detected",
-}
-"""Documented options that are refused, never silently ignored, with what to do instead."""
-
-
 ANY_SPEECH = SpeechOptions()
+LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
 
 class ServerVad(Strict):
@@ -41,19 +36,20 @@ class ServerVad(Strict):
         return SpeechOptions(self.threshold, self.prefix_padding_ms, self.silence_duration_ms)
 
 
-class TranscriptionForm(Strict):
+class TranscriptionForm(OutputFields):
     """OpenAI's fields; those after `chunking_strategy` that OpenAI has not are additions."""
 
-    file: UploadFile = Field(description="audio or video, any container and codec that FFmpeg reads")
+    file: UploadFile | None = Field(
+        default=None, description="audio or video, any container and codec that FFmpeg reads; its first audio stream"
+    )
+    url: str | None = Field(
+        default=None, max_length=8192, description="instead of file: https:// or s3://, as far as it is allowed here"
+    )
     model: str | None = Field(default=None, description="a preset, or a name that the gateway maps to one")
-    language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639 code; detected if absent")
+    language: LanguageCode | None = Field(default=None, description="ISO 639 code; detected if absent")
     prompt: str | None = Field(default=None, description="text that could have come before, in the same language")
     temperature: float = Field(
         default=0.0, ge=0, le=1, description="0: beam search, raised if a text fails; else sampling"
-    )
-    response_format: ResponseFormat = "json"
-    timestamp_granularities: list[Literal["word", "segment"]] = Field(
-        default_factory=list, alias="timestamp_granularities[]", description="with verbose_json only"
     )
     keywords: list[str] = Field(default_factory=list, alias="keywords[]", description="words to listen for")
     chunking_strategy: ServerVad | None = Field(
@@ -67,15 +63,18 @@ class TranscriptionForm(Strict):
     hotwords: str | None = Field(default=None, description="as keywords, in one string")
     suppress_numerals: bool = Field(default=False, description="write numbers in words, so that they can be aligned")
     multilingual: bool = Field(default=False, description="hear the language of each window by itself")
+    channels: Channels = Field(
+        default="mix", description="separate: each channel (up to 8) is heard by itself and is one speaker"
+    )
     clip_timestamps: str | None = Field(
         default=None, description="start,end,start,end … in seconds: only these are heard; the last end may be left out"
     )
     logprob_threshold: float | None = Field(default=-1.0, le=0, description="below it a window is decoded again")
     compression_ratio_threshold: float | None = Field(default=2.4, gt=0, description="above it likewise")
     no_speech_threshold: float | None = Field(default=0.6, ge=0, le=1, description="above it a doubtful text is none")
-    stream: bool = Field(default=False, description="answer with server-sent events while the file is being heard")
-    include: list[str] = Field(default_factory=list, alias="include[]")
-    languages: list[str] = Field(default_factory=list, alias="languages[]")
+    languages: list[LanguageCode] = Field(
+        default_factory=list, alias="languages[]", description="those that it may be in; which one is heard in the file"
+    )
     known_speaker_names: list[str] = Field(default_factory=list, alias="known_speaker_names[]")
     known_speaker_references: list[str] = Field(default_factory=list, alias="known_speaker_references[]")
 
@@ -91,13 +90,20 @@ class TranscriptionForm(Strict):
     def _as_an_object(cls, value: Any) -> Any:
         return server_vad(value)
 
+    @model_validator(mode="after")
+    def _one_file(self) -> Self:
+        check_source(self.file, self.url)
+        return self
+
     def options(self) -> RequestOptions:
-        """Return what this form asks of the stages; raises for options that are documented and not offered."""
-        self._refuse()
-        diarize = self.diarize if self.diarize is not None else self.response_format in SPEAKER_FORMATS
+        """Return what this form asks of the stages; raises for fields that do not go together."""
+        self._check_together()
+        apart = self.channels == "separate"
+        names, voices = self.known_speaker_names, self.known_speaker_references
+        speakers = self.response_format in SPEAKER_FORMATS and not apart
         return RequestOptions(
             decode=DecodeOptions(
-                language=self.language,
+                language=self.language or (self.languages[0] if len(self.languages) == 1 else None),
                 initial_prompt=self.prompt,
                 hotwords=", ".join([*self.keywords, *filter(None, [self.hotwords])]) or None,
                 temperatures=schedule(self.temperature),
@@ -106,30 +112,43 @@ class TranscriptionForm(Strict):
                 logprob_threshold=self.logprob_threshold,
                 compression_ratio_threshold=self.compression_ratio_threshold,
                 no_speech_threshold=self.no_speech_threshold,
+                token_probs=self.wants_logprobs,
             ),
-            align=self.response_format not in UNTIMED_FORMATS,
-            diarize=diarize,
+            align=apart or self.response_format not in UNTIMED_FORMATS,
+            diarize=speakers if self.diarize is None else self.diarize,
             speakers=SpeakerOptions(self.num_speakers, self.min_speakers, self.max_speakers),
-            references=references(self.known_speaker_names, self.known_speaker_references),
+            references=() if apart and not voices else references(names, voices),
             speech=self.chunking_strategy.options() if self.chunking_strategy else ANY_SPEECH,
             clips=clips(self.clip_timestamps),
             language_per_window=self.multilingual and self.language is None,
+            languages=() if self.language or len(self.languages) == 1 else tuple(self.languages),
+            channels=self.channels,
+            channel_names=tuple(names) if apart else (),
         )
 
-    def _refuse(self) -> None:
-        for name, mend in REFUSED.items():
-            if getattr(self, name):
-                raise UnsupportedOption(f"'{name}': {mend}", name)
-        if self.stream and self.response_format not in STREAMED_FORMATS:
-            formats = ", ".join(STREAMED_FORMATS)
-            raise UnsupportedOption(
-                f"'stream': {self.response_format} cannot come bit by bit; ask for {formats}, or leave stream out",
-                "stream",
-            )
-        if self.timestamp_granularities and self.response_format != "verbose_json":
-            raise BadRequest("timestamp_granularities needs response_format=verbose_json", "timestamp_granularities")
-        if self.response_format in SPEAKER_FORMATS and self.diarize is False:
+    def _check_together(self) -> None:
+        self.layout()
+        if self.response_format in SPEAKER_FORMATS and self.diarize is False and self.channels == "mix":
             raise BadRequest(f"{self.response_format} cannot do without speakers; leave diarize out", "diarize")
+        if self.language and self.languages and self.language not in self.languages:
+            raise BadRequest(f"language '{self.language}' is none of languages; give one of the two", "languages")
+        if self.multilingual and self.languages:
+            raise UnsupportedOption("'languages' cannot be told window by window; leave multilingual out", "languages")
+
+
+class TranslationForm(TranscriptionForm):
+    """The same of a text in English, whose words have no places: what needs these is not offered."""
+
+    response_format: TranslationFormat = "json"
+
+    def options(self) -> RequestOptions:
+        """Return what this form asks of the stages; raises for fields that do not go together."""
+        if "word" in self.timestamp_granularities:
+            raise UnsupportedOption(
+                "the words of a translation have no times; ask for segment", "timestamp_granularities"
+            )
+        options = super().options()
+        return replace(options, align=False, decode=replace(options.decode, task="translate"))
 
 
 def gathered(values: dict[str, Any], name: str) -> dict[str, Any]:

@@ -4,14 +4,14 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 
 from serve_app.errors import RayscribeError
 from serve_app.events import Done, Event, Spoken
-from serve_app.transcript import UNSPACED_LANGUAGES, Transcript
-from serve_app.wire.formats import diarized_segments
+from serve_app.transcript import UNSPACED_LANGUAGES, Segment, Transcript
+from serve_app.wire.formats import diarized_segments, heard_languages, token_logprobs
 from serve_app.wire.problems import body_of
 
 HEARTBEAT_S = 10.0
@@ -22,62 +22,108 @@ TOKENS_PER_S = 50
 logger = logging.getLogger("ray.serve.rayscribe")
 
 
-async def frames(
-    events: AsyncGenerator[Event], *, diarized: bool, heartbeat_s: float = HEARTBEAT_S
-) -> AsyncGenerator[str]:
-    """Write events as frames, comments while there are none, and what goes wrong as a frame that clients raise."""
-    writer = _Writer(diarized)
-    try:
-        async with aclosing(events), aclosing(_with_heartbeats(events, heartbeat_s)) as beating:
-            async for event in beating:
-                for each in writer.write(event) if event else ():
-                    yield _frame(each)
+class Telling:
+    """Events on their way to a client, taken by a task of their own.
+
+    A server ends a response by cancelling whatever is awaited in it, again and again: only a task apart can close the
+    events in peace.
+    """
+
+    def __init__(self, events: AsyncGenerator[Event]) -> None:
+        self._told: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._told_nothing = True
+        self._begun = asyncio.Event()
+        self._task = asyncio.create_task(self._take(events))
+
+    async def begun(self, within_s: float) -> None:
+        """Return once there is an event, or after a while; raises what went wrong before any."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._begun.wait()
+        except TimeoutError:
+            return
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        if self._told_nothing:
+            self._task.result()
+
+    async def frames(
+        self, *, diarized: bool, logprobs: bool = False, heartbeat_s: float = HEARTBEAT_S
+    ) -> AsyncGenerator[str]:
+        """Write frames, comments while there is nothing to tell, and what goes wrong as a frame that clients raise."""
+        writer = _Writer(diarized, logprobs)
+        try:
+            async for event in self._events(heartbeat_s):
                 if event is None:
                     yield ": heartbeat\n\n"
-    except RayscribeError as error:
-        yield _frame(body_of(error))
-    except Exception as error:
-        logger.error("unforeseen error in a stream", exc_info=error)
-        yield _frame(body_of(RayscribeError("an internal error; the service's log has the details")))
-    yield "data: [DONE]\n\n"
+                for each in writer.write(event) if event else ():
+                    yield _frame(each)
+            self._task.result()
+        except RayscribeError as error:
+            yield _frame(body_of(error))
+        except Exception as error:
+            logger.error("unforeseen error in a stream", exc_info=error)
+            yield _frame(body_of(RayscribeError("an internal error; the service's log has the details")))
+        finally:
+            self.close()
+        yield "data: [DONE]\n\n"
 
+    def close(self) -> None:
+        """Give the work up, if it is not done."""
+        self._task.cancel()
 
-async def _with_heartbeats(events: AsyncIterator[Event], heartbeat_s: float) -> AsyncGenerator[Event | None]:
-    """Pass events on, and None for every `heartbeat_s` without one."""
-    coming: asyncio.Future[Event | None] | None = None
-    try:
+    async def _events(self, heartbeat_s: float) -> AsyncIterator[Event | None]:
+        """Yield what is told, and None for every `heartbeat_s` in which nothing is."""
         while True:
-            coming = coming or asyncio.ensure_future(anext(events, None))
-            if not (await asyncio.wait({coming}, timeout=heartbeat_s))[0]:
+            try:
+                async with asyncio.timeout(heartbeat_s):
+                    event = await self._told.get()
+            except TimeoutError:
                 yield None
                 continue
-            if (event := coming.result()) is None:
+            if event is None:
                 return
-            coming = None
             yield event
-    finally:
-        if coming and not coming.done():
-            coming.cancel()
-            await asyncio.wait({coming})
+
+    async def _take(self, events: AsyncGenerator[Event]) -> None:
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    self._told_nothing = False
+                    self._told.put_nowait(event)
+                    self._begun.set()
+        finally:
+            asyncio.get_running_loop().call_soon(self._end)  # once this task is done
+
+    def _end(self) -> None:
+        self._told.put_nowait(None)
+        self._begun.set()
 
 
 class _Writer:
     """What a client is told of each event; it has heard of some before."""
 
-    def __init__(self, diarized: bool) -> None:
-        self._diarized = diarized
+    def __init__(self, diarized: bool, logprobs: bool) -> None:
+        self._diarized, self._logprobs = diarized, logprobs
         self._begun = False
 
     def write(self, event: Event) -> Iterator[dict[str, Any]]:
         match event:
             case Spoken(segments, language):
-                for text in filter(None, (segment.text.strip() for segment in segments)):
-                    between = " " if self._begun and language not in UNSPACED_LANGUAGES else ""
-                    self._begun = True
-                    yield {"type": "transcript.text.delta", "delta": between + text}
+                for segment in segments:
+                    if text := segment.text.strip():
+                        between = " " if self._begun and language not in UNSPACED_LANGUAGES else ""
+                        self._begun = True
+                        yield {"type": "transcript.text.delta", "delta": between + text, **self._figures([segment])}
             case Done(transcript):
                 yield from diarized_segments(transcript) if self._diarized else ()
-                yield {"type": "transcript.text.done", "text": transcript.text, "usage": tokens(transcript)}
+                about = {**heard_languages(transcript), **self._figures(transcript.segments)}
+                done = {"type": "transcript.text.done", "text": transcript.text, **about}
+                yield {**done, "usage": tokens(transcript)}
+
+    def _figures(self, segments: Iterable[Segment]) -> dict[str, Any]:
+        return {"logprobs": token_logprobs(segments)} if self._logprobs else {}
 
 
 def tokens(transcript: Transcript) -> dict[str, Any]:

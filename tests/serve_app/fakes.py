@@ -11,6 +11,7 @@ import numpy as np
 from serve_app.blocks import Block
 from serve_app.errors import UnknownPreset
 from serve_app.events import Done, Event, Spoken
+from serve_app.facts import PresetFacts
 from serve_app.flow import Clock
 from serve_app.listening import Heard, HeardBlock, HeardEnd, HeardWindow, Upload
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
@@ -205,6 +206,7 @@ class FakePresets:
     failure: Exception | None = None
     fails_after: int = 0
     states: dict[str, PresetStatus] = field(default_factory=dict)
+    made_of: dict[str, PresetFacts] = field(default_factory=dict)
     asked: list[tuple[str, bytes, RequestOptions]] = field(default_factory=list)
 
     def resolve(self, model: str | None) -> str:
@@ -231,3 +233,6 @@ class FakePresets:
 
     async def status(self) -> dict[str, PresetStatus]:
         return {name: self.states.get(name, PresetStatus("ready")) for name in self.names}
+
+    async def facts(self) -> dict[str, PresetFacts]:
+        return self.made_of

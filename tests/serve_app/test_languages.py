@@ -2,6 +2,7 @@
 
 import pytest
 
+from serve_app.errors import UnsupportedOption
 from serve_app.languages import settle
 
 
@@ -29,3 +30,12 @@ def test_weights_belong_to_windows() -> None:
         settle([{"en": 1.0}], [1.0, 2.0])
     with pytest.raises(ValueError, match="no window was heard"):
         settle([])
+
+
+def test_only_languages_that_it_may_be_are_settled_on() -> None:
+    heard = [{"en": 0.6, "de": 0.3, "nl": 0.1}]
+    assert settle(heard) == "en"
+    assert settle(heard, among=("de", "nl")) == "de"
+    with pytest.raises(UnsupportedOption, match="none of fr; it knows de, en, nl") as caught:
+        settle(heard, among=("fr",))
+    assert caught.value.param == "languages"

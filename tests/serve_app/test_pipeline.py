@@ -476,3 +476,13 @@ def test_the_first_cause_is_found_inside_nested_groups() -> None:
     group = ExceptionGroup("outer", [ExceptionGroup("inner", [first, second]), second])
     assert first_cause(group) is first
     assert first_cause(second) is second
+
+
+@pytest.mark.parametrize("windows", [WINDOWS, WINDOWS[:1]])
+async def test_a_file_is_decoded_in_one_of_the_languages_that_it_may_be_in(windows: list[Window]) -> None:
+    stages = FakeStages()
+    await run(stages, RequestOptions(languages=("xx", "yy")), windows=windows)
+    decoded = [
+        call.options.language for call in stages.calls("transcription") if isinstance(call.options, DecodeOptions)
+    ]
+    assert decoded == ["xx"] * len(windows)

@@ -13,8 +13,9 @@ from fakes import segment
 from ray.exceptions import ActorDiedError
 
 from serve_app.config import PresetArgs, TranscriptionArgs
-from serve_app.errors import PresetUnavailable, UnknownPreset
+from serve_app.errors import PresetUnavailable, ReplicaLost, UnknownPreset
 from serve_app.events import Done, Event, Progress, Spoken
+from serve_app.facts import PresetFacts
 from serve_app.options import RequestOptions
 from serve_app.parcels import Parcel
 from serve_app.preset_handles import HOSTED_MODELS, FarPipelines, RayPresets
@@ -57,6 +58,9 @@ class Near:
 
     async def stream(self, parcel: Parcel, options: RequestOptions) -> AsyncGenerator[Event]:
         yield Done(await self._work(parcel))
+
+    async def facts(self) -> PresetFacts:
+        return PresetFacts(files=7)
 
 
 async def test_a_presets_own_path_answers_to_its_name_and_to_openais() -> None:
@@ -238,3 +242,33 @@ async def test_a_stream_is_given_up_when_its_preset_finds_no_room() -> None:
         async for _ in presets.stream("high", b"", RequestOptions()):
             pass
     await asyncio.wait_for(ended.wait(), 1)
+
+
+class Sleepy(RayPresets):
+    """One preset that is ready, one that is asleep, one whose pipeline is lost."""
+
+    def __init__(self) -> None:
+        super().__init__(["fast", "high", "lost"], {}, 1, self._pipeline)
+        self.asked: list[str] = []
+
+    def _pipeline(self, name: str) -> Any:
+        self.asked.append(name)
+        return Near(never) if name == "fast" else Lost()
+
+    async def status(self) -> dict[str, PresetStatus]:
+        return {"fast": PresetStatus("ready"), "high": PresetStatus("asleep"), "lost": PresetStatus("ready")}
+
+
+class Lost:
+    async def facts(self) -> PresetFacts:
+        raise ReplicaLost("gone")
+
+
+async def never(parcel: Parcel) -> Transcript:
+    raise AssertionError
+
+
+async def test_facts_wake_nobody_and_one_that_is_lost_takes_none_with_it() -> None:
+    presets = Sleepy()
+    assert await presets.facts() == {"fast": PresetFacts(files=7)}
+    assert presets.asked == ["fast", "lost"]

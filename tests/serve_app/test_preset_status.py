@@ -13,7 +13,7 @@ def test_a_preset_that_cannot_start_says_why() -> None:
     stages = {"Transcription": SimpleNamespace(status="DEPLOY_FAILED", message=trace, replica_states={})}
     application = SimpleNamespace(status="DEPLOY_FAILED", message="Deploying failed.", deployments=stages)
     assert preset_status(application) == PresetStatus(
-        "unhealthy", "Deploying failed. Transcription: NotPublished: x is not in the store"
+        "unhealthy", "Deploying failed. Transcription: NotPublished: x is not in the store", {"Transcription": 0}
     )
 
 
@@ -28,7 +28,8 @@ def test_a_preset_that_cannot_start_says_why() -> None:
 )
 def test_the_state_follows_the_replicas(status: str, running: dict[str, int], state: str) -> None:
     stages = {name: SimpleNamespace(replica_states={"RUNNING": count}) for name, count in running.items()}
-    assert preset_status(SimpleNamespace(status=status, message="", deployments=stages)).state == state
+    found = preset_status(SimpleNamespace(status=status, message="", deployments=stages))
+    assert (found.state, found.replicas) == (state, running)
 
 
 def test_a_preset_that_is_not_deployed_yet_is_starting() -> None:

@@ -1,14 +1,16 @@
 """Ray's errors as ours."""
 
+import asyncio
+
 import pytest
 from ray.exceptions import ActorDiedError, ObjectLostError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 
 from serve_app.errors import NotAudio, PresetUnavailable, RayscribeError, ReplicaLost, StageFailed
 from serve_app.ray_errors import answer
 
 
-async def raised(error: Exception) -> None:
+async def raised(error: BaseException) -> None:
     raise error
 
 
@@ -33,6 +35,8 @@ async def test_an_answer_passes() -> None:
         (in_a_replica(ValueError("wrong shape")), StageFailed, "the stage failed: ValueError: wrong shape"),
         (ActorDiedError(), ReplicaLost, "the stage lost its replica"),
         (ObjectLostError("00", None, ""), ReplicaLost, "the stage lost its replica"),
+        (RequestCancelledError("x"), ReplicaLost, "the stage was cancelled by others"),
+        (asyncio.CancelledError(), ReplicaLost, "the stage was cancelled by others"),
         (DeploymentUnavailableError("x"), PresetUnavailable, "the stage failed to start"),
         (BackPressureError(num_queued_requests=3, max_queued_requests=3), PresetUnavailable, "too much waiting"),
     ],
@@ -48,3 +52,11 @@ async def test_a_clients_error_keeps_its_parameter() -> None:
     with pytest.raises(NotAudio) as caught:
         await answer(raised(in_a_replica(NotAudio("no audio", "file"))), "the stage")
     assert (caught.value.param, caught.value.status) == ("file", 400)
+
+
+async def test_who_is_cancelled_while_waiting_stays_cancelled() -> None:
+    waiting = asyncio.create_task(answer(asyncio.Event().wait(), "the stage"))
+    await asyncio.sleep(0)  # it begins to wait
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -219,7 +219,7 @@ def test_a_model_without_a_translate_token_refuses(ours: Transcriber, monkeypatc
     monkeypatch.setattr(ours._model, "hf_tokenizer", NoTranslation())
     with pytest.raises(UnsupportedOption, match="cannot translate; use one that is multilingual") as caught:
         ours.transcribe([np.zeros(SAMPLE_RATE, np.float32)], DecodeOptions("en", "translate"))
-    assert caught.value.param == "task"
+    assert caught.value.param == "model"
 
 
 def test_silence_and_noise_pass_the_gate_without_words_and_speech_at_the_first_try(

@@ -24,6 +24,15 @@ def test_awake_presets_are_ready_and_the_others_sleep(service: str) -> None:
     assert httpx.get(f"{service}/health").json() == {"status": "ok"}
 
 
+def test_a_preset_tells_what_it_is_made_of(service: str) -> None:
+    page = httpx.get(f"{service}/v1/presets/high").json()
+    models = {name: stage["models"][0]["name"] for name, stage in page["stages"].items()}
+    assert models == {"transcription": "demo-whisper", "alignment": "demo-align", "diarization": "demo-diarization"}
+    assert page["replicas"] == dict.fromkeys(("Pipeline", "Transcription", "Alignment", "Diarization"), 1)
+    asleep = httpx.get(f"{service}/v1/presets/premium").json()
+    assert (asleep["state"], "stages" in asleep) == ("asleep", False)
+
+
 def test_a_conversation_comes_back_with_words_and_speakers(client: openai.OpenAI, sample: Any) -> None:
     conversation = sample("conversation")
     with conversation.path.open("rb") as audio:

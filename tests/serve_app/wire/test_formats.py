@@ -4,6 +4,7 @@ import json
 import random
 import re
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from fakes import segment, words
@@ -11,7 +12,11 @@ from fakes import segment, words
 from serve_app.speakers import assign
 from serve_app.transcript import Segment, SpeakerTurn, Transcript, Word
 from serve_app.wire import formats
-from serve_app.wire.formats import FORMATS, to_diarized_json, to_json, to_rttm, to_srt, to_text, to_verbose_json, to_vtt
+from serve_app.wire.formats import FORMATS, Layout
+from serve_app.wire.formats.openai import to_diarized_json, to_json, to_text, to_verbose_json
+from serve_app.wire.formats.records import to_rttm
+from serve_app.wire.formats.subtitles import to_srt, to_vtt
+from serve_app.wire.output_fields import ResponseFormat
 
 FIRST = Segment(
     0.0, 2.5, "Hello there.", words("Hello there.", 0.0, 2.5), None, 12, (7, 8), 0.2, -0.25, 0.9, 0.01
@@ -24,11 +29,16 @@ EMPTY = Transcript("en", 1.01)
 
 
 def test_every_documented_format_is_there() -> None:
-    assert set(FORMATS) == {"json", "text", "srt", "vtt", "verbose_json", "diarized_json", "rttm"}
+    assert set(FORMATS) == set(get_args(ResponseFormat))
+    assert {"json", "text", "srt", "verbose_json", "vtt", "diarized_json"} <= set(FORMATS)  # OpenAI's
 
 
 def test_json() -> None:
-    assert to_json(PLAIN) == {"text": "Hello there. All is well.", "usage": {"type": "duration", "seconds": 3665}}
+    assert to_json(PLAIN) == {
+        "text": "Hello there. All is well.",
+        "languages": [{"code": "en"}],
+        "usage": {"type": "duration", "seconds": 3665},
+    }
 
 
 def test_text() -> None:
@@ -94,14 +104,14 @@ def test_verbose_json_has_all_of_the_decoders_figures() -> None:
     [(["word"], {"words"}), (["segment"], {"segments"}), (["word", "segment"], {"words", "segments"})],
 )
 def test_verbose_json_holds_the_granularities_asked_for(asked: list[str], keys: set[str]) -> None:
-    body = to_verbose_json(PLAIN, asked)
+    body = to_verbose_json(PLAIN, Layout(asked))
     assert isinstance(body, dict)
     assert body.keys() & {"words", "segments"} == keys
 
 
 def test_words_have_times_scores_and_speakers_and_unplaced_ones_are_left_out() -> None:
     spoken = (Word("Yes", 0.1, 0.4, 0.75, "A"), Word("42", None, None), Word("no", 0.5, 0.6))
-    body = to_verbose_json(Transcript("en", 1.0, (Segment(0, 1, "Yes 42 no", spoken),)), ["word"])
+    body = to_verbose_json(Transcript("en", 1.0, (Segment(0, 1, "Yes 42 no", spoken),)), Layout(("word",)))
     assert isinstance(body, dict)
     assert body["words"] == [
         {"word": "Yes", "start": 0.1, "end": 0.4, "score": 0.75, "speaker": "A"},
@@ -137,7 +147,7 @@ def test_rttm_has_a_line_per_turn_with_start_and_length() -> None:
 
 @pytest.mark.parametrize("name", ["json", "verbose_json", "diarized_json"])
 def test_json_formats_are_json(name: str) -> None:
-    body = FORMATS[name](SPOKEN, ("word", "segment"))
+    body = FORMATS[name](SPOKEN, Layout(("word", "segment")))
     assert json.loads(json.dumps(body)) == body
 
 

@@ -160,8 +160,11 @@ async def test_the_jobs_own_choice_of_format_stays(client: httpx.AsyncClient) ->
     ("query", "param", "said"),
     [
         ({"response_format": "xml"}, "response_format", "'json', 'text'"),
-        ({"response_format": "rttm"}, "response_format", "submit it with diarize=true"),
+        ({"response_format": "rttm"}, "response_format", "submit the file again with diarize=true"),
         ({"timestamp_granularities[]": "word"}, "timestamp_granularities", "needs response_format=verbose_json"),
+        ({"max_line_width": 20}, "max_line_width", "needs response_format=srt"),
+        ({"include[]": "logprobs"}, "include", "submit the file again with include[]=logprobs"),
+        ({"stream": "true"}, "stream", "not streamed"),
         ({"respons_format": "srt"}, "respons_format", "did you mean 'response_format'?"),
     ],
 )
@@ -171,6 +174,25 @@ async def test_a_result_that_cannot_be_written_so_is_refused(
     job = await ended(client, await post(client))
     refused = error(await result(client, job, **query), 400)
     assert (refused["param"], said in refused["message"]) == (param, True), refused
+
+
+async def test_a_subtitles_shape_goes_with_the_format_it_was_told_for(client: httpx.AsyncClient) -> None:
+    told = {"response_format": "srt", "max_words_per_line": "1"}
+    job = await ended(client, await post(client, **told))
+    shaped = (await result(client, job)).text
+    assert shaped.count("-->") == 3
+    assert (await result(client, job, response_format="json")).json()["text"] == "Hello there. Bye."
+    assert (await result(client, job, response_format="srt")).text.count("-->") == 2
+    assert (await result(client, job, **told)).text == shaped
+
+
+async def test_a_file_may_come_as_the_bare_body(client: httpx.AsyncClient, presets: FakePresets) -> None:
+    answer = await client.post(
+        "/v1/jobs", params={"model": "fast"}, content=b"sound", headers={"content-type": "audio/flac"}
+    )
+    assert answer.status_code == 202
+    await ended(client, answer)
+    assert presets.asked[0][1] == b"sound"
 
 
 async def test_there_is_no_result_before_the_end(idle: httpx.AsyncClient) -> None:

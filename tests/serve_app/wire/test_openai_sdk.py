@@ -1,6 +1,7 @@
 """The unmodified OpenAI SDK as the judge of every answer and error; it validates strictly here."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from fakes import FakePresets, segment
 from serve_app import errors
 from serve_app.config import LimitArgs
 from serve_app.options import Reference
-from serve_app.transcript import Segment, SpeakerTurn, Transcript
+from serve_app.transcript import Segment, SpeakerTurn, TokenLogprob, Transcript
 from serve_app.wire.api import create_api
 
 FIRST = segment("Hello there.", 0.0, 2.0, "A")
@@ -137,7 +138,6 @@ async def test_options_arrive_as_the_sdk_writes_them(client: openai.AsyncOpenAI,
 @pytest.mark.parametrize(
     ("options", "param"),
     [
-        ({"include": ["logprobs"]}, "include"),
         ({"stream": True, "response_format": "srt"}, "stream"),
     ],
 )
@@ -201,3 +201,47 @@ async def test_presets_are_models(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         await client.models.retrieve("turbo")
     assert caught.value.code == "model_not_found"
+
+
+async def test_log_probabilities_come_with_every_token(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
+    spoken = replace(FIRST, logprobs=(TokenLogprob("Hello", -0.25), TokenLogprob(" there.", -0.5)))
+    presets.transcript = replace(TRANSCRIPT, segments=(spoken,))
+    answer = await create(client, include=["logprobs"])
+    assert [(each.token, each.logprob) for each in answer.logprobs] == [("Hello", -0.25), (" there.", -0.5)]
+    assert bytes(map(int, answer.logprobs[1].bytes)) == b" there."
+    assert presets.asked[0][2].decode.token_probs
+    assert [language.code for language in answer.languages] == ["en"]
+
+
+async def test_hints_of_languages_arrive(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
+    await create(client, languages=["de", "en"], keywords=["Ray"])
+    assert presets.asked[0][2].languages == ("de", "en")
+
+
+@pytest.mark.parametrize("response_format", ["json", "verbose_json"])
+async def test_translations_are_in_english_and_say_so(
+    client: openai.AsyncOpenAI, presets: FakePresets, response_format: Any
+) -> None:
+    presets.transcript = replace(TRANSCRIPT, language="de", task="translate")
+    answer: Any = await client.audio.translations.create(
+        model="fast", file=b"sound", response_format=response_format, prompt="Before.", temperature=0.2
+    )
+    assert answer.text == "Hello there. Bye."
+    if response_format == "verbose_json":
+        assert (answer.language, answer.duration, len(answer.segments)) == ("english", 4.2, 2)
+    options = presets.asked[0][2]
+    assert (options.decode.task, options.align, options.decode.initial_prompt) == ("translate", False, "Before.")
+
+
+@pytest.mark.parametrize("response_format", ["text", "srt", "vtt"])
+async def test_translations_come_as_plain_text_too(client: openai.AsyncOpenAI, response_format: Any) -> None:
+    answer: Any = await client.audio.translations.create(model="fast", file=b"sound", response_format=response_format)
+    assert isinstance(answer, str)
+    assert "Hello there." in answer
+
+
+async def test_a_translation_has_no_speakers_of_openais(client: openai.AsyncOpenAI) -> None:
+    response_format: Any = "diarized_json"
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.audio.translations.create(model="fast", file=b"sound", response_format=response_format)
+    assert caught.value.param == "response_format"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from serve_app.errors import BadRequest, UnsupportedOption
 from serve_app.options import DecodeOptions, Reference, RequestOptions, SpeakerOptions, SpeechOptions
-from serve_app.wire.schemas import REFUSED, TranscriptionForm
+from serve_app.wire.schemas import TranscriptionForm, TranslationForm
 
 
 def form(**fields: Any) -> TranscriptionForm:
@@ -60,18 +60,6 @@ def test_options_can_be_keys_of_a_batch() -> None:
 def test_a_format_asks_for_the_stages_it_needs(response_format: str, align: bool, diarize: bool) -> None:
     options = form(response_format=response_format).options()
     assert (options.align, options.diarize) == (align, diarize)
-
-
-@pytest.mark.parametrize("name", sorted(REFUSED))
-def test_a_refused_option_names_itself_and_what_to_do(name: str) -> None:
-    with pytest.raises(UnsupportedOption) as caught:
-        form(**{name: ["something"]}).options()
-    assert caught.value.param == name
-    assert str(caught.value) == f"'{name}': {REFUSED[name]}"
-
-
-def test_a_refused_option_that_is_off_or_empty_is_no_request() -> None:
-    assert form(**{"stream": "false", "include[]": [], "languages[]": []}).options() == RequestOptions(align=False)
 
 
 @pytest.mark.parametrize(
@@ -161,3 +149,34 @@ def test_a_wrong_value_is_refused_at_its_field(fields: dict[str, Any], place: st
 def test_an_unknown_field_names_the_nearest() -> None:
     with pytest.raises(ValidationError, match="unknown key 'respons_format'; did you mean 'response_format'"):
         form(respons_format="srt")
+
+
+def test_several_languages_are_told_apart_and_one_is_the_language() -> None:
+    assert form(**{"languages[]": ["de", "en"]}).options().languages == ("de", "en")
+    alone = form(**{"languages[]": ["de"]}).options()
+    assert (alone.decode.language, alone.languages) == ("de", ())
+    both = form(**{"languages[]": ["de", "en"]}, language="en").options()
+    assert (both.decode.language, both.languages) == ("en", ())
+
+
+@pytest.mark.parametrize("more", [{"language": "fr"}, {"multilingual": True}])
+def test_languages_that_contradict_are_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest) as caught:
+        form(**{"languages[]": ["de", "en"]}, **more).options()
+    assert caught.value.param == "languages"
+
+
+def test_probabilities_are_computed_only_where_they_are_shown() -> None:
+    assert not form().options().decode.token_probs
+    assert form(**{"include[]": ["logprobs"]}).options().decode.token_probs
+
+
+def test_the_words_of_a_translation_have_no_times() -> None:
+    asked = {
+        "file": UploadFile(BytesIO(b"x")),
+        "response_format": "verbose_json",
+        "timestamp_granularities[]": ["word"],
+    }
+    with pytest.raises(UnsupportedOption) as caught:
+        TranslationForm.model_validate(asked).options()
+    assert caught.value.param == "timestamp_granularities"

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+import anyio
 import httpx
 import openai
 import pytest
@@ -15,7 +16,7 @@ from serve_app.errors import NotAudio, StageFailed
 from serve_app.events import Done, Event, Progress, Spoken
 from serve_app.transcript import SpeakerTurn, Transcript
 from serve_app.wire.api import create_api
-from serve_app.wire.streaming import frames
+from serve_app.wire.streaming import Telling
 
 TRANSCRIPT = Transcript(
     "en",
@@ -103,7 +104,7 @@ async def test_what_goes_wrong_in_the_middle_is_raised_by_the_sdk(
 
 
 async def written(events: AsyncGenerator[Event], heartbeat_s: float = 10) -> list[str]:
-    return [frame async for frame in frames(events, diarized=False, heartbeat_s=heartbeat_s)]
+    return [frame async for frame in Telling(events).frames(diarized=False, heartbeat_s=heartbeat_s)]
 
 
 async def test_while_nothing_is_told_comments_keep_the_connection() -> None:
@@ -139,9 +140,54 @@ async def test_who_stops_reading_ends_the_work() -> None:
         finally:
             ended.set()
 
-    told = frames(endless(), diarized=False, heartbeat_s=0.01)
+    told = Telling(endless()).frames(diarized=False, heartbeat_s=0.01)
     async for frame in told:
         if frame.startswith(":"):
             break
     await told.aclose()
-    assert ended.is_set()
+    await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_who_goes_before_the_first_event_ends_the_work() -> None:
+    ended = asyncio.Event()
+
+    async def silent() -> AsyncGenerator[Event]:
+        try:
+            await asyncio.Event().wait()
+            yield Progress()
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(Telling(silent()).begun(60))
+    await asyncio.sleep(0)  # it begins to wait
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_a_server_that_cancels_again_and_again_ends_the_work_in_peace() -> None:
+    """Starlette ends a streamed response by anyio's cancel scope, in which every further await is cancelled too."""
+    began, steps = asyncio.Event(), []
+
+    async def careful() -> AsyncGenerator[Event]:
+        try:
+            began.set()
+            yield Spoken((segment("Hello.", 0, 1),), "en")
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)  # what is ended with care takes a while
+            steps.append("ended")
+
+    async def read() -> None:
+        async for _ in Telling(careful()).frames(diarized=False, heartbeat_s=60):
+            pass
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await began.wait()
+        group.cancel_scope.cancel()
+    for _ in range(100):
+        await asyncio.sleep(0.01)  # until the task apart is done
+        if steps:
+            break
+    assert steps == ["ended"]

@@ -1,0 +1,84 @@
+"""`POST /v1/audio/transcriptions` and `/v1/audio/translations`: the whole answer in some format, or a stream of it."""
+
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+
+from serve_app.events import Event
+from serve_app.options import RequestOptions
+from serve_app.presets import Presets
+from serve_app.transcript import Transcript
+from serve_app.wire.bodies import AnyBodyRoute, content_types
+from serve_app.wire.deadline import Deadline
+from serve_app.wire.formats import FORMATS
+from serve_app.wire.schemas import TranscriptionForm, TranslationForm
+from serve_app.wire.streaming import Telling
+from serve_app.wire.uploads import Uploads
+
+PROMPT_S = 2.0
+"""How long a stream waits for its first event before it begins: what is refused at once has a status of its own."""
+
+
+def audio(presets: Presets, uploads: Uploads) -> APIRouter:
+    """Build the routes over presets."""
+    router = APIRouter(prefix="/v1/audio", tags=["audio"], route_class=AnyBodyRoute)
+
+    @router.post("/transcriptions", response_model=None, openapi_extra=content_types(TranscriptionForm))
+    async def transcribe(
+        request: Request, form: Annotated[TranscriptionForm, Form(media_type="multipart/form-data")]
+    ) -> Response:
+        """Transcribe an audio or video file."""
+        return await answer(request, form)
+
+    @router.post("/translations", response_model=None, openapi_extra=content_types(TranslationForm))
+    async def translate(
+        request: Request, form: Annotated[TranslationForm, Form(media_type="multipart/form-data")]
+    ) -> Response:
+        """Transcribe an audio or video file in English, whatever language is spoken in it."""
+        return await answer(request, form)
+
+    async def answer(request: Request, form: TranscriptionForm) -> Response:
+        preset = presets.resolve(form.model)
+        options = _apart(request, form.options())
+        deadline = Deadline(request)
+        if form.stream:
+            return await _stream(deadline.keep(told(preset, form, options)), form)
+        async with deadline.kept(), uploads.opened(form) as file:
+            transcript = await presets.transcribe(preset, file, options)
+        return written(transcript, form)
+
+    async def told(preset: str, form: TranscriptionForm, options: RequestOptions) -> AsyncGenerator[Event]:
+        async with uploads.opened(form) as file, aclosing(presets.stream(preset, file, options)) as events:
+            async for event in events:
+                yield event
+
+    return router
+
+
+def _apart(request: Request, options: RequestOptions) -> RequestOptions:
+    return replace(options, nonce=uuid.uuid4().hex) if wants_its_own(request) else options
+
+
+def wants_its_own(request: Request) -> bool:
+    """Whether a client says `Cache-Control: no-cache`: it shares no work with others that ask for the same."""
+    return "no-cache" in request.headers.get("cache-control", "")
+
+
+def written(transcript: Transcript, form: TranscriptionForm) -> Response:
+    """Write a transcript as the form has it."""
+    body = FORMATS[form.response_format](transcript, form.layout())
+    timing = ", ".join(f"{part};dur={seconds * 1000:.1f}" for part, seconds in transcript.timings.items())
+    headers = {"Server-Timing": timing}
+    return PlainTextResponse(body, headers=headers) if isinstance(body, str) else JSONResponse(body, headers=headers)
+
+
+async def _stream(events: AsyncGenerator[Event], form: TranscriptionForm) -> Response:
+    telling = Telling(events)
+    await telling.begun(PROMPT_S)
+    written = telling.frames(diarized=form.response_format == "diarized_json", logprobs=bool(form.include))
+    return StreamingResponse(written, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
