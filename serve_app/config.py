@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from model_store import UsageError, parse_size
 from serve_app.fetch_args import FetchArgs
+from serve_app.jobs.args import JobsArgs
 from serve_app.strict import Strict
 
 Device = Literal["cpu", "cuda", "auto"]
@@ -237,6 +238,7 @@ class GatewayArgs(Strict):
     presets: list[str] = Field(min_length=1)
     aliases: dict[str, str] = Field(default_factory=dict, description="a name on the wire → a preset")
     limits: LimitArgs = Field(default_factory=LimitArgs)
+    jobs: JobsArgs | None = Field(default=None, description="long files as jobs; none: not offered")
 
     @model_validator(mode="after")
     def _aliases_name_presets(self) -> Self:

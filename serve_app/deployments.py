@@ -6,6 +6,8 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
+import ray
+
 from model_store import Snapshot
 from serve_app.aligners import Aligners
 from serve_app.alignment import Placing
@@ -16,6 +18,7 @@ from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, Preset
 from serve_app.events import Done, Event
 from serve_app.facts import PresetFacts, Speed, StageFacts
 from serve_app.handles import RayStages
+from serve_app.jobs.opening import open_desk
 from serve_app.listening import Listener, speech_settings
 from serve_app.loading import gpu_share, load, loaded, threads_for
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
@@ -281,13 +284,17 @@ class Pipeline:
 
 
 class Gateway:
-    """The ingress at `/`: the whole API over all presets; holds no model and decodes nothing."""
+    """The ingress at `/`: the whole API over all presets; holds no model and decodes nothing.
+
+    It runs jobs too: they only wait for presets, which is no work for a process of its own.
+    """
 
     def __init__(self, args: GatewayArgs) -> None:
         self._args = args
 
     def __serve_build_asgi_app__(self) -> Any:
         """Build the HTTP API over all presets."""
-        return create_api(
-            RayPresets(self._args.presets, self._args.aliases, self._args.limits.wake_s), self._args.limits
-        )
+        presets = RayPresets(self._args.presets, self._args.aliases, self._args.limits.wake_s)
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        desk = open_desk(self._args.jobs, presets, nodes) if self._args.jobs else None
+        return create_api(presets, self._args.limits, desk=desk)

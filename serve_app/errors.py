@@ -15,6 +15,10 @@ RayscribeError
 │       └── AudioTooLong
 ├── UnknownPreset (404)
 ├── UploadTooLarge (413)
+├── UnknownJob (404)
+├── JobNotFinished (409)
+├── IdempotencyKeyReused (422)
+├── JobsUnavailable (503)
 ├── PresetUnavailable (503)
 │   └── ReplicaLost
 └── StageFailed (500)
@@ -34,6 +38,10 @@ class RayscribeError(Exception):
         super().__init__(message, param)
         self.message = message
         self.param = param
+
+    def described(self) -> dict[str, str | None]:
+        """Return what OpenAI's answers carry of an error."""
+        return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
 
     def __str__(self) -> str:
         return self.message
@@ -125,6 +133,34 @@ class UploadTooLarge(BadRequest):
 
     status = 413
     code = "file_too_large"
+
+
+class UnknownJob(BadRequest):
+    """No job has this id."""
+
+    status = 404
+    code = "job_not_found"
+
+
+class JobNotFinished(BadRequest):
+    """The job has no result yet, or never will have one."""
+
+    status = 409
+    code = "job_not_finished"
+
+
+class IdempotencyKeyReused(BadRequest):
+    """The key of an earlier request came with another file or other options."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+class JobsUnavailable(RayscribeError):
+    """Jobs cannot be kept or read now: the disk is full, the folder unwritable, the broker does not answer."""
+
+    status = 503
+    code = "jobs_unavailable"
 
 
 class PresetUnavailable(RayscribeError):

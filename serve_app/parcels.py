@@ -2,11 +2,9 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 from typing import BinaryIO
 
 import ray
@@ -14,6 +12,7 @@ from blake3 import blake3
 
 from serve_app.listening import Upload
 from serve_app.options import RequestOptions
+from serve_app.reading import opened
 
 INLINE = 1 << 20
 """Bytes that travel inside the call: one message instead of two."""
@@ -38,7 +37,7 @@ class Parcel:
 
 def pack(upload: Upload) -> Parcel:
     """Read an upload once, from its start; at most a block of it is held in memory. Blocks."""
-    with _opened(upload) as file:
+    with opened(upload) as file:
         first = file.read(INLINE)
         digest = blake3(first)
         if len(first) < INLINE:
@@ -65,15 +64,3 @@ def _write(file: BinaryIO, blocks: "Sequence[ray.ObjectRef[bytes]]") -> None:
     for block in blocks:
         file.write(ray.get(block))
     file.flush()
-
-
-@contextmanager
-def _opened(upload: Upload) -> Iterator[BinaryIO]:
-    if isinstance(upload, bytes):
-        yield BytesIO(upload)
-    elif isinstance(upload, Path):
-        with upload.open("rb") as file:
-            yield file
-    else:
-        upload.seek(0)
-        yield upload

@@ -10,10 +10,12 @@ from fastapi.staticfiles import StaticFiles
 
 from serve_app.config import LimitArgs
 from serve_app.errors import UnknownPreset
+from serve_app.jobs.desk import Desk
 from serve_app.presets import Presets
 from serve_app.wire.answers import Health, Model, Models, Ready, document, errors
 from serve_app.wire.audio import audio
 from serve_app.wire.body_limit import BodyLimit
+from serve_app.wire.jobs import add_jobs, lifespan
 from serve_app.wire.preset_pages import preset_pages
 from serve_app.wire.problems import install_handlers
 from serve_app.wire.uploads import Uploads
@@ -23,12 +25,16 @@ CREATED = 1_767_225_600
 """OpenAI's model objects carry a creation time; presets have none, so it is the same for all."""
 
 
-def create_api(presets: Presets, limits: LimitArgs, preset: str | None = None) -> FastAPI:
-    """Build the API over all presets, or over one alone (`preset`), under whatever path it is mounted."""
-    app = FastAPI(title=f"{TITLE}: {preset}" if preset else TITLE, docs_url=None, redoc_url=None)
+def create_api(presets: Presets, limits: LimitArgs, preset: str | None = None, desk: Desk | None = None) -> FastAPI:
+    """Build the API over all presets, or over one alone (`preset`), under whatever path it is mounted; with jobs."""
+    title = f"{TITLE}: {preset}" if preset else TITLE
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, lifespan=lifespan(desk) if desk else None)
     app.add_middleware(BodyLimit, most_bytes=int(limits.max_upload_mb * 1_000_000))
     install_handlers(app)
-    app.include_router(audio(presets, Uploads(limits)))
+    uploads = Uploads(limits)
+    app.include_router(audio(presets, uploads))
+    if desk:
+        add_jobs(app, desk, presets, uploads)
     app.include_router(preset_pages(presets))
     _add_models(app, presets)
     _add_health(app, presets)

@@ -66,7 +66,7 @@ def audio(presets: Presets, uploads: Uploads) -> APIRouter:
             return await _stream(deadline.keep(told(preset, form, options)), form)
         async with deadline.kept(), uploads.opened(form) as file:
             transcript = await presets.transcribe(preset, file, options)
-        return _answer(transcript, form)
+        return written(transcript, form)
 
     async def told(preset: str, form: TranscriptionForm, options: RequestOptions) -> AsyncGenerator[Event]:
         async with uploads.opened(form) as file, aclosing(presets.stream(preset, file, options)) as events:
@@ -77,12 +77,16 @@ def audio(presets: Presets, uploads: Uploads) -> APIRouter:
 
 
 def _apart(request: Request, options: RequestOptions) -> RequestOptions:
-    """A client that says `Cache-Control: no-cache` shares no work with others that ask for the same."""
-    alone = "no-cache" in request.headers.get("cache-control", "")
-    return replace(options, nonce=uuid.uuid4().hex) if alone else options
+    return replace(options, nonce=uuid.uuid4().hex) if wants_its_own(request) else options
 
 
-def _answer(transcript: Transcript, form: TranscriptionForm) -> Response:
+def wants_its_own(request: Request) -> bool:
+    """Whether a client says `Cache-Control: no-cache`: it shares no work with others that ask for the same."""
+    return "no-cache" in request.headers.get("cache-control", "")
+
+
+def written(transcript: Transcript, form: TranscriptionForm) -> Response:
+    """Write a transcript as the form has it."""
     body = FORMATS[form.response_format](transcript, form.layout())
     timing = ", ".join(f"{part};dur={seconds * 1000:.1f}" for part, seconds in transcript.timings.items())
     headers = {"Server-Timing": timing}

@@ -16,7 +16,7 @@ logger = logging.getLogger("ray.serve.rayscribe")
 
 def body_of(error: RayscribeError) -> dict[str, Any]:
     """Return the one shape."""
-    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+    return {"error": error.described()}
 
 
 def problem(error: RayscribeError, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -53,7 +53,7 @@ def install_handlers(app: FastAPI) -> None:
 
 def _first_problem(error: RequestValidationError) -> BadRequest:
     first: dict[str, Any] = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
+    place = [str(part) for part in first["loc"][1:]]  # the first one says where: body, query, path
     if first["type"] == "unknown_key":
         return BadRequest(first["ctx"]["message"], first["ctx"]["key"])
     param = place[0].removesuffix("[]") if place else None

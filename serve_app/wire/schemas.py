@@ -82,7 +82,7 @@ class TranscriptionForm(OutputFields):
     @classmethod
     def _blank_is_absent(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            return _gathered({key: value for key, value in values.items() if value != ""}, "chunking_strategy")
+            return gathered({key: value for key, value in values.items() if value != ""}, "chunking_strategy")
         return values
 
     @field_validator("chunking_strategy", mode="before")
@@ -151,7 +151,7 @@ class TranslationForm(TranscriptionForm):
         return replace(options, align=False, decode=replace(options.decode, task="translate"))
 
 
-def _gathered(values: dict[str, Any], name: str) -> dict[str, Any]:
+def gathered(values: dict[str, Any], name: str) -> dict[str, Any]:
     """Make an object of `name[key]`, which is how OpenAI's clients send one in a form."""
     inner = {key[len(name) + 1 : -1]: key for key in values if key.startswith(f"{name}[") and key.endswith("]")}
     if not inner:

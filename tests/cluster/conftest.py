@@ -60,6 +60,7 @@ def cluster(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         "RAY_worker_niceness": "0",
         "RAYSCRIBE_STORE": str(store),
         "RAYSCRIBE_CACHE": str(tmp_path_factory.mktemp("cache")),
+        "RAYSCRIBE_JOBS": str(tmp_path_factory.mktemp("jobs")),
     }
     noted = tmp_path_factory.mktemp("noted") / "connections"
     path = os.pathsep.join(filter(None, [str(Path(__file__).parent / "no_network"), os.environ.get("PYTHONPATH")]))

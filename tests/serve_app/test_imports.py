@@ -34,6 +34,13 @@ def test_the_wire_imports_neither_ray_nor_any_model() -> None:
     assert imported_by(f"import {', '.join(modules)}") == set()
 
 
+def test_jobs_import_neither_ray_nor_any_model() -> None:
+    files = (ROOT / "serve_app" / "jobs").rglob("*.py")
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files if path.stem != "__init__"]
+    assert len(modules) > 5
+    assert imported_by(f"import {', '.join(modules)}") == set()
+
+
 def test_what_checks_and_scales_imports_no_model() -> None:
     modules = ", ".join(f"serve_app.{name}" for name in ("autoscaling", "draining", "gpu_memory", "memory_need"))
     assert imported_by(f"import {modules}") == set()
