@@ -200,6 +200,8 @@ class LimitArgs(Strict):
     linger_s: float = Field(
         default=10, ge=0, description="how long work goes on whose client has gone: one that comes back finds it"
     )
+    live_s: float = Field(default=3600, gt=0, description="how long a live session may last")
+    live_idle_s: float = Field(default=300, gt=0, description="how long a live session may send nothing")
     windows_in_flight: int = Field(
         default=16, ge=1, description="windows of one request under way at once to begin with; up to 32 times as many"
     )

@@ -18,6 +18,7 @@ from serve_app.wire.body_limit import BodyLimit
 from serve_app.wire.jobs import add_jobs, lifespan
 from serve_app.wire.preset_pages import preset_pages
 from serve_app.wire.problems import install_handlers
+from serve_app.wire.realtime import realtime
 from serve_app.wire.uploads import Uploads
 
 TITLE = "rayscribe"
@@ -36,6 +37,7 @@ def create_api(presets: Presets, limits: LimitArgs, preset: str | None = None, d
     if desk:
         add_jobs(app, desk, presets, uploads)
     app.include_router(preset_pages(presets))
+    app.include_router(realtime(presets, limits))
     _add_models(app, presets)
     _add_health(app, presets)
     _add_docs(app)
