@@ -161,3 +161,36 @@ def test_a_wrong_value_is_refused_at_its_field(fields: dict[str, Any], place: st
 def test_an_unknown_field_names_the_nearest() -> None:
     with pytest.raises(ValidationError, match="unknown key 'respons_format'; did you mean 'response_format'"):
         form(respons_format="srt")
+
+
+def test_channels_heard_apart_are_placed_and_named() -> None:
+    apart = form(channels="separate", response_format="diarized_json", **{"known_speaker_names[]": ["Ann", "Bob"]})
+    assert apart.options() == RequestOptions(channels="separate", channel_names=("Ann", "Bob"))
+    text = form(channels="separate", diarize="false", response_format="rttm").options()
+    assert (text.align, text.diarize, text.channel_names) == (True, False, ())
+    assert form(channels="mix").options() == form().options()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"diarize": "true"}, "diarize"),
+        ({"num_speakers": "2"}, "num_speakers"),
+        (
+            {"known_speaker_names[]": ["A"], "known_speaker_references[]": ["data:;base64,AAEC"]},
+            "known_speaker_references",
+        ),
+    ],
+)
+def test_channels_heard_apart_need_no_other_way_to_tell_speakers(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequest, match="does not go with channels=separate") as caught:
+        form(channels="separate", **fields).options()
+    assert caught.value.param == param
+
+
+def test_a_form_has_a_file_or_names_one() -> None:
+    assert TranscriptionForm.model_validate({"url": "https://a.example/b.wav"}).file is None
+    with pytest.raises(BadRequest, match="'file' is required"):
+        TranscriptionForm.model_validate({"url": ""})
+    with pytest.raises(BadRequest, match="both given"):
+        form(url="https://a.example/b.wav")
