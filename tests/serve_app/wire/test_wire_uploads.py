@@ -82,8 +82,8 @@ async def test_what_goes_wrong_names_the_url(
 async def test_bad_options_are_refused_before_anything_is_read(client: httpx.AsyncClient, web: Web) -> None:
     url = f"{web.url}/a.wav"
     assert is_refused(await client.post(PATH, json={"model": "none", "url": url}), "model", "model_not_found", 404)
-    languages = {"model": "fast", "url": url, "languages": ["de", "en"]}
-    assert is_refused(await client.post(PATH, json=languages), "languages", "unsupported_option")
+    words = {"model": "fast", "url": url, "timestamp_granularities": ["word"]}
+    assert is_refused(await client.post(PATH, json=words), "timestamp_granularities", "invalid_request")
     assert web.asked == []
 
 
