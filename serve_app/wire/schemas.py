@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from fastapi import UploadFile
 from pydantic import Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from serve_app.errors import BadRequest, UnsupportedOption
 from serve_app.options import Channels, DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
@@ -39,7 +40,7 @@ class ServerVad(Strict):
 class TranscriptionForm(OutputFields):
     """OpenAI's fields; those after `chunking_strategy` that OpenAI has not are additions."""
 
-    file: UploadFile | None = Field(
+    file: UploadFile | SkipJsonSchema[None] = Field(
         default=None, description="audio or video, any container and codec that FFmpeg reads; its first audio stream"
     )
     url: str | None = Field(

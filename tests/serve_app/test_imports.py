@@ -20,8 +20,8 @@ def imported_by(code: str) -> set[str]:
 
 def test_the_plain_modules_import_neither_ray_nor_any_model() -> None:
     names = """
-        aligners alignment batching blocks config errors flow known_speakers languages listening options pipeline
-        presets quality speakers stages strict tape transcript voices window_work windows
+        aligners alignment batching blocks channels config errors fetch_args flow known_speakers languages listening
+        options pipeline presets quality speakers stages strict tape transcript voices window_work windows
     """
     modules = [f"serve_app.{name}" for name in names.split()]
     assert imported_by(f"import {', '.join(modules)}") == set()

@@ -31,11 +31,12 @@ def test_speech_lies_where_it_is_found_in_the_whole_file(speech: Audio) -> None:
     args = VadArgs(min_silence_ms=300, pad_ms=0, pause_s=0, min_speech_ms=96)
     whole = [(window.start_s, window.stop_s) for window in SpeechWindows(args)(speech)]
     events = heard(speech, 1600, silence_ms=300)
-    found = list(
-        zip(*[[event.at / SAMPLE_RATE for event in events if isinstance(event, kind)] for kind in KINDS], strict=True)
-    )
-    assert len(found) == len(whole) >= 2
-    assert np.abs(np.array(found) - np.array(whole)).max() <= 0.1
+    starts, stops = ([event.at / SAMPLE_RATE for event in events if isinstance(event, kind)] for kind in KINDS)
+    assert len(whole) >= 5
+    assert len(starts) == len(stops) <= len(whole) + 1  # a pause just at the limit may be taken either way
+    for start, stop in whole:
+        assert min(abs(start - each) for each in starts) <= 0.1
+        assert min(abs(stop - each) for each in stops) <= 0.1
 
 
 def test_how_it_is_cut_changes_nothing(speech: Audio) -> None:

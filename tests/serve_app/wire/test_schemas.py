@@ -180,3 +180,36 @@ def test_the_words_of_a_translation_have_no_times() -> None:
     with pytest.raises(UnsupportedOption) as caught:
         TranslationForm.model_validate(asked).options()
     assert caught.value.param == "timestamp_granularities"
+
+
+def test_channels_heard_apart_are_placed_and_named() -> None:
+    apart = form(channels="separate", response_format="diarized_json", **{"known_speaker_names[]": ["Ann", "Bob"]})
+    assert apart.options() == RequestOptions(channels="separate", channel_names=("Ann", "Bob"))
+    text = form(channels="separate", diarize="false", response_format="rttm").options()
+    assert (text.align, text.diarize, text.channel_names) == (True, False, ())
+    assert form(channels="mix").options() == form().options()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"diarize": "true"}, "diarize"),
+        ({"num_speakers": "2"}, "num_speakers"),
+        (
+            {"known_speaker_names[]": ["A"], "known_speaker_references[]": ["data:;base64,AAEC"]},
+            "known_speaker_references",
+        ),
+    ],
+)
+def test_channels_heard_apart_need_no_other_way_to_tell_speakers(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequest, match="does not go with channels=separate") as caught:
+        form(channels="separate", **fields).options()
+    assert caught.value.param == param
+
+
+def test_a_form_has_a_file_or_names_one() -> None:
+    assert TranscriptionForm.model_validate({"url": "https://a.example/b.wav"}).file is None
+    with pytest.raises(BadRequest, match="'file' is required"):
+        TranscriptionForm.model_validate({"url": ""})
+    with pytest.raises(BadRequest, match="both given"):
+        form(url="https://a.example/b.wav")
