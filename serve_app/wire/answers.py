@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.presets import State
 
@@ -182,12 +182,40 @@ class Ready(BaseModel):
     presets: dict[str, PresetReady]
 
 
+class Job(BaseModel):
+    """A job, but for its result."""
+
+    id: str
+    object: Literal["transcription.job"]
+    model_config = ConfigDict(extra="allow")
+
+
+class Jobs(BaseModel):
+    """A page of jobs."""
+
+    object: Literal["list"]
+    data: list[Job]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class JobDeleted(BaseModel):
+    """A job that is no more."""
+
+    id: str
+    object: Literal["transcription.job.deleted"]
+    deleted: bool
+
+
 REASONS = {
     400: "the request cannot be answered as it stands",
     404: "there is no such thing",
     408: "the answer was not there in the time that the client gave",
+    409: "the job is not finished, or was cancelled",
     413: "the upload is larger than accepted",
     415: "the body is of a type that holds neither a form nor audio",
+    422: "the Idempotency-Key belongs to another file or other options",
     500: "something broke that is not the request's fault",
     503: "the preset cannot answer now; Retry-After says when to try again",
 }
@@ -215,6 +243,7 @@ def _without_422(schema: dict[str, Any]) -> None:
     """A field that is wrong is answered with 400."""
     for path in schema["paths"].values():
         for operation in path.values():
-            operation["responses"].pop("422", None)
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(name, None)

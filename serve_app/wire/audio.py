@@ -26,10 +26,10 @@ PROMPT_S = 2.0
 
 ERRORS = errors(400, 404, 408, 413, 415, 503)
 PLAIN_OR_STREAM = {"text/plain": {"schema": {"type": "string"}}, "text/event-stream": {"schema": {"type": "string"}}}
-TRANSCRIBED: dict[int | str, dict[str, Any]] = {
-    200: {"model": DiarizedAnswer | VerboseAnswer | WhisperAnswer | JsonAnswer, "content": PLAIN_OR_STREAM},
-    **ERRORS,
+WRITTEN: dict[int | str, dict[str, Any]] = {
+    200: {"model": DiarizedAnswer | VerboseAnswer | WhisperAnswer | JsonAnswer, "content": PLAIN_OR_STREAM}
 }
+TRANSCRIBED = {**WRITTEN, **ERRORS}
 TRANSLATED: dict[int | str, dict[str, Any]] = {
     200: {"model": VerboseAnswer | WhisperAnswer | JsonAnswer, "content": PLAIN_OR_STREAM},
     **ERRORS,

@@ -15,7 +15,9 @@ from serve_app.jobs.desk import Desk, Order
 from serve_app.jobs.job import Job, State
 from serve_app.jobs.rendering import rendered
 from serve_app.presets import Presets
-from serve_app.wire.audio import wants_its_own, written
+from serve_app.wire.answers import Job as JobAnswer
+from serve_app.wire.answers import JobDeleted, Jobs, errors
+from serve_app.wire.audio import WRITTEN, wants_its_own, written
 from serve_app.wire.bodies import AnyBodyRoute, content_types
 from serve_app.wire.output_fields import OutputFields
 from serve_app.wire.schemas import SPEAKER_FORMATS, TranscriptionForm, gathered
@@ -89,24 +91,6 @@ def lifespan(desk: Desk) -> Callable[[FastAPI], AbstractAsyncContextManager[None
     return working
 
 
-ANSWERS = {
-    200: "the job was there: the same was asked for before",
-    400: "the request, or the file, cannot be used as it stands",
-    404: "no job, or no preset, has this name",
-    409: "the job is not finished, or was cancelled",
-    413: "the upload is too large",
-    415: "a body of this type is not heard",
-    422: "the Idempotency-Key belongs to another file or other options",
-    500: "the job failed, by no fault of the request",
-    503: "jobs cannot be kept or read now; try again later",
-}
-
-
-def _also(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Say which other answers there are."""
-    return {status: {"description": ANSWERS[status]} for status in statuses}
-
-
 def _submitting(desk: Desk, presets: Presets, uploads: Uploads) -> APIRouter:
     router = APIRouter(tags=["jobs"], route_class=AnyBodyRoute)
 
@@ -114,7 +98,11 @@ def _submitting(desk: Desk, presets: Presets, uploads: Uploads) -> APIRouter:
         "/v1/jobs",
         status_code=202,
         response_model=None,
-        responses=_also(200, 400, 404, 413, 415, 422, 503),
+        responses={
+            202: {"model": JobAnswer, "description": "a new job"},
+            200: {"model": JobAnswer, "description": "the job was there: the same was asked for before"},
+            **errors(400, 404, 413, 415, 422, 503),
+        },
         openapi_extra=content_types(JobForm),
     )
     async def submit(
@@ -148,7 +136,7 @@ def _order(request: Request, form: JobForm, preset: str) -> Order:
 def _looking(desk: Desk) -> APIRouter:
     router = APIRouter(tags=["jobs"])
 
-    @router.get("/v1/jobs", responses=_also(400, 503))
+    @router.get("/v1/jobs", response_model=None, responses={200: {"model": Jobs}, **errors(400, 503)})
     async def jobs(
         limit: Annotated[int, Query(ge=1, le=100)] = 20, after: str | None = None, state: State | None = None
     ) -> dict[str, Any]:
@@ -156,12 +144,12 @@ def _looking(desk: Desk) -> APIRouter:
         found = await desk.page(limit + 1, after, state)
         return _listed(found[:limit], more=len(found) > limit)
 
-    @router.get("/v1/jobs/{id}", responses=_also(404, 503))
+    @router.get("/v1/jobs/{id}", response_model=None, responses={200: {"model": JobAnswer}, **errors(404, 503)})
     async def job(id: str) -> dict[str, Any]:
         """Tell how far a job is."""
         return rendered(await desk.get(id))
 
-    @router.get("/v1/jobs/{id}/result", response_model=None, responses=_also(400, 404, 409, 500, 503))
+    @router.get("/v1/jobs/{id}/result", response_model=None, responses={**WRITTEN, **errors(400, 404, 409, 503)})
     async def result(id: str, query: Annotated[ResultQuery, Query()]) -> Response:
         """Answer as `/v1/audio/transcriptions` would; 409 while there is no result, the job's error if it failed."""
         job = await desk.get(id)
@@ -199,12 +187,12 @@ def _not_done(job: Job, what: str, mend: str, param: str) -> BadRequest:
 def _ending(desk: Desk) -> APIRouter:
     router = APIRouter(tags=["jobs"])
 
-    @router.post("/v1/jobs/{id}/cancel", responses=_also(404, 503))
+    @router.post("/v1/jobs/{id}/cancel", response_model=None, responses={200: {"model": JobAnswer}, **errors(404, 503)})
     async def cancel(id: str) -> dict[str, Any]:
         """Stop a job; one that is finished stays as it is."""
         return rendered(await desk.cancel(id))
 
-    @router.delete("/v1/jobs/{id}", responses=_also(404, 503))
+    @router.delete("/v1/jobs/{id}", response_model=None, responses={200: {"model": JobDeleted}, **errors(404, 503)})
     async def delete(id: str) -> dict[str, Any]:
         """Forget a job, its result and its file; one that runs is stopped."""
         await desk.delete(id)

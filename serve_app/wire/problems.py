@@ -1,6 +1,7 @@
 """Errors on the wire, in OpenAI's one shape: `{"error": {"message", "type", "param", "code"}}`."""
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,12 +44,24 @@ def install_handlers(app: FastAPI) -> None:
         known = BadRequest(str(error.detail))
         known.status = error.status_code
         known.code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, known.code)
-        return problem(known, error.headers)  # a 405 tells in `Allow` what is allowed
+        return problem(known, {"Allow": _allowed(request)} if error.status_code == 405 else error.headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         logger.error("unforeseen error on %s %s", request.method, request.url.path, exc_info=error)
         return problem(RayscribeError("an internal error; the service's log has the details"))
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods that the document offers of a path: a router knows only those of its first route of it."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    offered = request.app.openapi()["paths"].items()
+    methods = {method for template, methods in offered if _is_of(path, template) for method in methods}
+    return ", ".join(sorted(method.upper() for method in methods)) or "GET"
+
+
+def _is_of(path: str, template: str) -> bool:
+    return re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path) is not None
 
 
 def _first_problem(error: RequestValidationError) -> BadRequest:

@@ -1,5 +1,6 @@
 """OpenAI's audio contract, row by row, as its SDK sees it: what is asked, and what must hold of the answer."""
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,14 @@ def _logprobs(answer: Any) -> bool:
     return text.strip() == answer.text and all(token.logprob <= 0 for token in answer.logprobs)
 
 
+def _named(answer: Any) -> bool:
+    return {each.speaker for each in answer.segments} == {"Ann"}
+
+
+def _data_url(file: Path) -> str:
+    return f"data:audio/flac;base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
 VAD = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 200, "silence_duration_ms": 200}
 DIARIZED = {"model": "high", "response_format": "diarized_json"}
 WHOLE = {"response_format": "verbose_json"}
@@ -139,6 +148,13 @@ ROWS = [
     ),
     _row("chunking_strategy `auto`", _said, chunking_strategy="auto"),
     _row("chunking_strategy `server_vad`", _said, chunking_strategy=VAD),
+    _row(
+        "known_speaker_names, known_speaker_references",
+        *(_named, "strangers stay A, B, …"),
+        known_speaker_names=["Ann"],
+        known_speaker_references=[_data_url(CLIP)],
+        **DIARIZED,
+    ),
     Row("translations", "without a file", "audio.translations.create", {"model": "fast", "file": ("a", b"")},
         lambda caught: caught.param == "file", openai.BadRequestError, "400"),
     _translation("response_format `json`", _said),
