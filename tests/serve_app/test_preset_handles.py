@@ -91,19 +91,25 @@ class Stuck(RayPresets):
         return {"high": PresetStatus(state, "waiting for Transcription")}
 
 
-async def test_a_preset_without_room_is_given_up_and_its_work_ended() -> None:
-    ended = asyncio.Event()
+class Endless:
+    """Work that is never done, and says when it is given up."""
 
-    async def forever() -> Transcript:
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def run(self) -> Transcript:
         try:
             await asyncio.Event().wait()
         finally:
-            ended.set()
+            self.ended.set()
         raise AssertionError
 
+
+async def test_a_preset_without_room_is_given_up_and_its_work_ended() -> None:
+    work = Endless()
     with pytest.raises(PresetUnavailable, match=r"'high' found no room .* \(waiting for Transcription\).*ray status"):
-        await Stuck(0.05, ["starting"], forever).transcribe("high", b"", RequestOptions())
-    await asyncio.wait_for(ended.wait(), 1)
+        await Stuck(0.05, ["starting"], work.run).transcribe("high", b"", RequestOptions())
+    await asyncio.wait_for(work.ended.wait(), 1)
 
 
 async def test_work_goes_on_while_replicas_run_or_come_back() -> None:
@@ -228,20 +234,12 @@ async def test_who_stops_listening_cancels_the_call() -> None:
 
 
 async def test_a_stream_is_given_up_when_its_preset_finds_no_room() -> None:
-    ended = asyncio.Event()
-
-    async def forever() -> Transcript:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-        raise AssertionError
-
-    presets = Stuck(0.05, ["starting"], forever)
+    work = Endless()
+    presets = Stuck(0.05, ["starting"], work.run)
     with pytest.raises(PresetUnavailable, match="found no room"):
         async for _ in presets.stream("high", b"", RequestOptions()):
             pass
-    await asyncio.wait_for(ended.wait(), 1)
+    await asyncio.wait_for(work.ended.wait(), 1)
 
 
 class Sleepy(RayPresets):

@@ -2,20 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
-import httpx
 import openai
 import pytest
 from fakes import FakePresets, segment
 
-from serve_app.config import LimitArgs
 from serve_app.errors import NotAudio, StageFailed
 from serve_app.events import Done, Event, Progress, Spoken
 from serve_app.transcript import SpeakerTurn, Transcript
-from serve_app.wire.api import create_api
 from serve_app.wire.streaming import Telling
 
 TRANSCRIPT = Transcript(
@@ -31,29 +28,16 @@ def presets() -> FakePresets:
     return FakePresets(transcript=TRANSCRIPT)
 
 
-@pytest.fixture
-async def client(presets: FakePresets) -> AsyncIterator[openai.AsyncOpenAI]:
-    transport = httpx.ASGITransport(app=create_api(presets, LimitArgs()), raise_app_exceptions=False)
-    async with openai.AsyncOpenAI(
-        base_url="http://rayscribe/v1",
-        api_key="unused",
-        max_retries=0,
-        http_client=httpx.AsyncClient(transport=transport),
-        _strict_response_validation=True,
-    ) as client:
-        yield client
-
-
-async def stream(client: openai.AsyncOpenAI, **options: Any) -> list[Any]:
-    told = await client.audio.transcriptions.create(model="fast", file=b"sound", stream=True, **options)
+async def stream(sdk: openai.AsyncOpenAI, **options: Any) -> list[Any]:
+    told = await sdk.audio.transcriptions.create(model="fast", file=b"sound", stream=True, **options)
     return [event async for event in told]
 
 
 @pytest.mark.parametrize("response_format", ["json", "text"])
 async def test_deltas_make_the_text_and_the_end_carries_all_of_it(
-    client: openai.AsyncOpenAI, response_format: Any
+    sdk: openai.AsyncOpenAI, response_format: Any
 ) -> None:
-    *deltas, done = await stream(client, response_format=response_format)
+    *deltas, done = await stream(sdk, response_format=response_format)
     assert [delta.type for delta in deltas] == ["transcript.text.delta"] * 2
     assert "".join(delta.delta for delta in deltas) == done.text == "Hello there. Bye."
     assert done.type == "transcript.text.done"
@@ -61,8 +45,8 @@ async def test_deltas_make_the_text_and_the_end_carries_all_of_it(
     assert done.usage.total_tokens == done.usage.input_tokens + done.usage.output_tokens
 
 
-async def test_speakers_come_as_segments(client: openai.AsyncOpenAI) -> None:
-    events = await stream(client, response_format="diarized_json")
+async def test_speakers_come_as_segments(sdk: openai.AsyncOpenAI) -> None:
+    events = await stream(sdk, response_format="diarized_json")
     segments = [event for event in events if event.type == "transcript.text.segment"]
     assert [(each.speaker, each.start, each.end, each.text) for each in segments] == [
         ("A", 0.0, 2.0, "Hello there."),
@@ -72,32 +56,30 @@ async def test_speakers_come_as_segments(client: openai.AsyncOpenAI) -> None:
     assert events[-1].text == "Hello there. Bye."
 
 
-async def test_words_of_languages_without_spaces_are_not_parted(
-    client: openai.AsyncOpenAI, presets: FakePresets
-) -> None:
+async def test_words_of_languages_without_spaces_are_not_parted(sdk: openai.AsyncOpenAI, presets: FakePresets) -> None:
     presets.transcript = Transcript("ja", 2.0, (segment("こん", 0, 1), segment("にちは", 1, 2)))
-    *deltas, done = await stream(client)
+    *deltas, done = await stream(sdk)
     assert "".join(delta.delta for delta in deltas) == done.text == "こんにちは"
 
 
-async def test_silence_streams_an_end_alone(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
+async def test_silence_streams_an_end_alone(sdk: openai.AsyncOpenAI, presets: FakePresets) -> None:
     presets.transcript = Transcript("en", 2.0)
-    (done,) = await stream(client)
+    (done,) = await stream(sdk)
     assert done.text == ""
 
 
-async def test_what_is_wrong_from_the_start_has_its_status(client: openai.AsyncOpenAI, presets: FakePresets) -> None:
+async def test_what_is_wrong_from_the_start_has_its_status(sdk: openai.AsyncOpenAI, presets: FakePresets) -> None:
     presets.failure = NotAudio("that is no audio", "file")
     with pytest.raises(openai.BadRequestError) as caught:
-        await stream(client)
+        await stream(sdk)
     assert (caught.value.code, caught.value.param) == ("invalid_audio", "file")
 
 
 async def test_what_goes_wrong_in_the_middle_is_raised_by_the_sdk(
-    client: openai.AsyncOpenAI, presets: FakePresets
+    sdk: openai.AsyncOpenAI, presets: FakePresets
 ) -> None:
     presets.failure, presets.fails_after = StageFailed("the model broke"), 1
-    told = await client.audio.transcriptions.create(model="fast", file=b"sound", stream=True)
+    told = await sdk.audio.transcriptions.create(model="fast", file=b"sound", stream=True)
     assert (await anext(told)).delta == "Hello there."  # type: ignore[union-attr]
     with pytest.raises(openai.APIError, match="the model broke"):
         await anext(told)
