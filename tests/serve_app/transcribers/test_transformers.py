@@ -55,8 +55,10 @@ def test_a_gpu_without_room_is_left_for_the_cpu() -> None:
 
 @pytest.mark.parametrize(
     ("device", "asked", "used"),
-    [("cpu", "float16", "float32"), ("cpu", "default", "float32"), ("cuda", "default", "auto")]
-    + [("cuda", "bfloat16", "bfloat16"), ("cpu", "float32", "float32")],
+    [
+        *[("cpu", "float16", "float32"), ("cpu", "default", "float32"), ("cuda", "default", "auto")],
+        *[("cuda", "bfloat16", "bfloat16"), ("cpu", "float32", "float32")],
+    ],
 )
 def test_the_type_follows_the_device(device: str, asked: str, used: str) -> None:
     assert dtype_on(device, asked) == used
@@ -72,7 +74,7 @@ def test_missing_files_are_listed(tmp_path: Path) -> None:
 def test_broken_files_are_an_error_of_the_model(tmp_path: Path) -> None:
     for name in FILES:
         (tmp_path / name.replace("*", "model")).write_text("{")
-    with pytest.raises(ModelInitError, match="Transformers cannot load .*; verify or publish it again"):
+    with pytest.raises(ModelInitError, match=r"Transformers cannot load .*; verify or publish it again"):
         TransformersWhisper(tmp_path, ARGS, ["en"], 1)
 
 

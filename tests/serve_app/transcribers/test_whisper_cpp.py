@@ -44,7 +44,7 @@ def test_a_snapshot_without_a_ggml_file_tells_what_it_lacks(tmp_path: Path) -> N
     ("data", "said"),
     [
         (b"PK\3\4", "no ggml file; convert it"),
-        (b"GGUF", "a gguf file, which whisper.cpp does not read"),
+        (b"GGUF", "a gguf file"),
         (b"", "no ggml"),
     ],
 )
@@ -59,7 +59,7 @@ def test_a_file_that_ends_early_is_an_error_in_the_librarys_words(
 ) -> None:
     whole = (snapshot_of("whisper-cpp") / "ggml-demo.bin").read_bytes()
     (tmp_path / "ggml-x.bin").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelInitError, match="whisper.cpp cannot load .*failed|whisper.cpp cannot load .*ERROR"):
+    with pytest.raises(ModelInitError, match=r"whisper\.cpp cannot load .*(failed|ERROR)"):
         load(tmp_path)
 
 
