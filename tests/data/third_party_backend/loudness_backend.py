@@ -14,7 +14,7 @@ from serve_app.stages import Audio, WindowText
 class Loudness:
     """Says `loud` or `quiet`; what is loud stands in the snapshot's `threshold.json`."""
 
-    kinds = ("loudness",)  # what `kind:` says of a snapshot that it reads
+    kinds = ("loudness/rms",)  # what `kind:` says of a snapshot that it reads
     compute_types: frozenset[str] = frozenset()  # none named: the config's `compute_type` is not looked at
     libraries = ("numpy",)  # the first one is imported while the snapshot is on its way
 

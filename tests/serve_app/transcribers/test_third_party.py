@@ -31,7 +31,7 @@ def test_an_installed_package_is_run_by_its_name(site: Path, data: Path, tmp_pat
     model.mkdir()
     (model / "threshold.json").write_text('{"rms": 0.001}')
     store = DirectoryStore(tmp_path / "store")
-    publish(DirectorySource(str(model), model), "my-loudness", store, "v1", ModelInfo("loudness", "MIT", ("en",)))
+    publish(DirectorySource(str(model), model), "my-loudness", store, "v1", ModelInfo("loudness/rms", "MIT", ("en",)))
     environment = {
         **{"PATH": "/usr/bin:/bin", "PYTHONPATH": str(site)},
         **{"RAYSCRIBE_STORE": str(store.root), "RAYSCRIBE_CACHE": str(tmp_path / "cache")},

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from model_store import DirectoryStore, ModelInfo, publish
+from model_store.sources import DirectorySource
 from serve_app.config import TranscriptionArgs
 from serve_app.errors import LibraryLoadError, ModelInitError, UnsupportedOption, WrongSnapshot
 from serve_app.models.transcribers.interface import Transcriber
@@ -14,6 +16,7 @@ from serve_app.models.transcribers.on_whisper_cpp import WhisperCpp
 from serve_app.models.transcribers.whisper_cpp_options import suppressed
 from serve_app.options import DecodeOptions
 from serve_app.stages import Audio
+from serve_app.transcribe import load as load_model
 
 ARGS = TranscriptionArgs(model="m", device="cpu", backend="whisper-cpp")
 
@@ -74,6 +77,20 @@ def test_a_process_that_loaded_it_ends_in_peace(snapshot_of: Callable[[str], Pat
     command = [sys.executable, "-c", code, str(snapshot_of("whisper-cpp"))]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_snapshot_of_the_store_is_loaded_by_the_back_end_that_reads_its_kind(
+    snapshot_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ten_seconds: Audio
+) -> None:
+    made, store = snapshot_of("whisper-cpp"), DirectoryStore(tmp_path / "store")
+    publish(DirectorySource(str(made), made), "demo-ggml", store, "v1", ModelInfo("whisper-ggml", "MIT", ("en",)))
+    monkeypatch.setenv("RAYSCRIBE_STORE", str(store.root))
+    monkeypatch.setenv("RAYSCRIBE_CACHE", str(tmp_path / "cache"))
+    model = load_model("demo-ggml@v1", "whisper-cpp", {"device": "cpu", "threads": 1})
+    assert (model.languages, model.batch_size) == (("en",), 1)
+    assert model.transcribe([ten_seconds], DecodeOptions("en"))[0].text.startswith(" he falls")
+    with pytest.raises(WrongSnapshot, match=r"'demo-ggml' is a whisper-ggml: .* or set backend: whisper-cpp"):
+        load_model("demo-ggml@v1", None, {"device": "cpu"})
 
 
 @pytest.mark.parametrize("name", ["beam_size", "best_of"])
