@@ -53,6 +53,13 @@ def test_model_modules_import_no_model_library_by_themselves() -> None:
     assert imported_by(f"import {modules}") == set()
 
 
+def test_back_ends_and_the_command_line_import_no_library_by_themselves() -> None:
+    files = (ROOT / "serve_app" / "models" / "transcribers").glob("*.py")
+    modules = [f"serve_app.models.transcribers.{path.stem}" for path in files if path.stem != "__init__"]
+    assert len(modules) > 8
+    assert imported_by(f"import serve_app.transcribe, serve_app.local_stages, {', '.join(modules)}") == set()
+
+
 def test_transcription_needs_no_torch(demo_models: Path) -> None:
     code = (
         "import numpy as np; from pathlib import Path; from serve_app.config import TranscriptionArgs\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,12 @@ def to_transformers_folder(shipped: Path, out: Path) -> Path:
     from training.whisper.export import to_transformers
 
     tensors = {name: torch.tensor(value) for name, value in weights(shipped / "model.bin").items()}
-    to_transformers(tensors).save_pretrained(out, safe_serialization=True)
+    model = to_transformers(tensors)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # the suppressed tokens move to generation_config.json, as they should
+        model.save_pretrained(out, safe_serialization=True)
     for name in ("tokenizer.json", "preprocessor_config.json"):
         shutil.copyfile(shipped / name, out / name)
     (out / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))

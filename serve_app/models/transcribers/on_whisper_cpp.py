@@ -46,7 +46,7 @@ class WhisperCpp:
         (file,) = need_files(path, FILES, "whisper-cpp")
         self._args, self._threads = args, threads
         self._whisper = library()
-        self._context: Any = open_context(file, gpu=args.device != "cpu")
+        self._context: Any = open_context(file, args.device)
         self._alone = threading.Lock()
         self.languages: tuple[str, ...] = tuple(languages) or (self._all_languages() if self._multilingual else ("en",))
 

@@ -38,12 +38,15 @@ def library() -> Any:
     return _pywhispercpp
 
 
-def open_context(file: Path, gpu: bool) -> Any:
-    """Load a ggml file; raises `ModelInitError` with the library's own words, of which it has no other way to tell."""
+def open_context(file: Path, device: str) -> Any:
+    """Load a ggml file; raises `ModelInitError` with the library's own words, of which it has no other way to tell.
+
+    A wanted GPU that the library does not see, or was not built for, is replaced by the CPU, with a warning.
+    """
     whisper, said = library(), list[str]()
     _check_magic(file)
     params = whisper.whisper_context_default_params()
-    params.use_gpu = gpu
+    params.use_gpu = device != "cpu"
     with _loading:
         whisper.whisper_log_set(lambda level, text: said.append(text.strip()))
         try:
@@ -53,6 +56,11 @@ def open_context(file: Path, gpu: bool) -> Any:
     logger.debug("whisper.cpp: %s", "; ".join(said))
     if reasons := [line for line in said if _is_failure(line)]:
         raise ModelInitError(f"whisper.cpp cannot load {file}: {reasons[0]}; verify it or publish it again", "model")
+    if device == "cuda" and any("no GPU found" in line for line in said):
+        logger.warning(
+            "whisper.cpp sees no GPU: decoding on the CPU, several times slower; "
+            "build pywhispercpp from source with GGML_CUDA=1, or set device: cpu to expect it"
+        )
     return context
 
 

@@ -1,5 +1,6 @@
 """whisper.cpp's own: what is said when its library, its files or an option are not there, and a quiet end."""
 
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -64,6 +65,18 @@ def test_a_file_that_ends_early_is_an_error_in_the_librarys_words(
     (tmp_path / "ggml-x.bin").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelInitError, match=r"whisper\.cpp cannot load .*(failed|ERROR)"):
         load(tmp_path)
+
+
+def test_a_gpu_that_it_does_not_see_is_one_warning_that_names_the_mend(
+    snapshot_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(logging.getLogger("ray"), "propagate", True)
+    wanted = TranscriptionArgs(model="m", device="cuda", backend="whisper-cpp")
+    WhisperCpp(snapshot_of("whisper-cpp"), wanted, ["en"], 1).close()
+    assert len(caplog.messages) == 1
+    assert "sees no GPU" in caplog.text
+    assert "GGML_CUDA=1" in caplog.text
 
 
 def test_a_process_that_loaded_it_ends_in_peace(snapshot_of: Callable[[str], Path]) -> None:
