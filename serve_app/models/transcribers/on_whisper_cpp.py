@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from serve_app.config import TranscriptionArgs
-from serve_app.errors import StageFailed
+from serve_app.errors import ModelInitError, StageFailed
 from serve_app.models.transcribers.files import need_files
 from serve_app.models.transcribers.languages import among, likeliest, refuse_language, refuse_translation
 from serve_app.models.transcribers.whisper_cpp_library import Written, library, open_context, written
-from serve_app.models.transcribers.whisper_cpp_options import params_for, refuse_unknown, suppressed
+from serve_app.models.transcribers.whisper_cpp_options import MOST_DECODERS, params_for, refuse_unknown, suppressed
 from serve_app.options import DecodeOptions
 from serve_app.quality import compression_ratio
 from serve_app.stages import Audio, WindowText
@@ -26,14 +26,14 @@ WINDOW_SAMPLES = 30 * SAMPLE_RATE
 LEAST_SAMPLES = SAMPLE_RATE // 2
 """whisper.cpp hears nothing in less than 0.1 s; shorter clips are followed by silence."""
 DROPPED = 1.0
-"""`no_speech_prob` of an unlikely text that is silence."""
+"""`no_speech_prob` of silence."""
 
 
 class WhisperCpp:
     """Decodes window after window: whisper.cpp has no batches, so windows of a batch follow one another.
 
-    The binding does not tell `no_speech_prob`: it is 1 where an unlikely text is silence (whisper.cpp's own gate, set
-    to the request's thresholds, drops it, or nothing is written once that is allowed) and 0 elsewhere.
+    The binding does not tell `no_speech_prob`: it is 1 where nothing was written (whisper.cpp's own gate, set to the
+    request's thresholds, drops silence too) or would be, had an unlikely text been allowed to be empty; 0 elsewhere.
     `token_logprobs` are among all tokens, the end of the text too.
     """
 
@@ -43,6 +43,9 @@ class WhisperCpp:
     batch_size = 1
 
     def __init__(self, path: Path, args: TranscriptionArgs, languages: Sequence[str], threads: int) -> None:
+        if args.beam_size > MOST_DECODERS:
+            mend = f"set at most {MOST_DECODERS} in the config"
+            raise ModelInitError(f"backend whisper-cpp has no beam_size of {args.beam_size}; {mend}", "beam_size")
         (file,) = need_files(path, FILES, "whisper-cpp")
         self._args, self._threads = args, threads
         self._whisper = library()
@@ -111,11 +114,13 @@ class WhisperCpp:
             return replace(text, no_speech_prob=DROPPED) if self._silent(window, text, options) else text
 
     def _silent(self, window: Audio, text: WindowText, options: DecodeOptions) -> bool:
-        """Whether an unlikely text is no speech: dropped by whisper.cpp, or nothing once it may write nothing."""
+        """Whether nothing was written, or an unlikely text that is nothing once whisper.cpp may write nothing."""
+        if not text.tokens:
+            return True
         if options.no_speech_threshold is None or text.avg_logprob >= (options.logprob_threshold or 0.0):
             return False
         blank = replace(options, suppress_blank=False)
-        return not (text.tokens and self._run(window, text.language, blank, 0.0, beam_size=1))
+        return not self._run(window, text.language, blank, 0.0, beam_size=1)
 
     def _run(
         self, window: Audio, language: str, options: DecodeOptions, temperature: float, beam_size: int

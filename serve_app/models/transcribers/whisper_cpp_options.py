@@ -39,7 +39,7 @@ def params_for(whisper: Any, options: DecodeOptions, temperature: float, beam_si
         kinds.WHISPER_SAMPLING_BEAM_SEARCH if wide else kinds.WHISPER_SAMPLING_GREEDY
     )
     params.greedy = {"best_of": options.best_of}
-    params.beam_search = {"beam_size": min(beam_size, MOST_DECODERS), "patience": -1.0}
+    params.beam_search = {"beam_size": beam_size, "patience": -1.0}
     params.temperature, params.temperature_inc = temperature, 0.0
     params.translate = options.task == "translate"
     params.suppress_blank, params.suppress_nst = options.suppress_blank, -1 in options.suppress_tokens

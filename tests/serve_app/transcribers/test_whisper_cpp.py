@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model_store import DirectoryStore, ModelInfo, publish
@@ -113,6 +114,21 @@ def test_no_more_decoders_than_whisper_cpp_holds(
     with pytest.raises(UnsupportedOption, match=f"takes a {name} of at most 8") as caught:
         loaded("whisper-cpp").transcribe([ten_seconds], DecodeOptions("en", **{name: 9}))
     assert caught.value.param == name
+
+
+def test_a_configs_beam_that_is_too_wide_is_no_narrower_one(snapshot_of: Callable[[str], Path]) -> None:
+    wide = TranscriptionArgs(model="m", device="cpu", backend="whisper-cpp", beam_size=9)
+    with pytest.raises(ModelInitError, match="has no beam_size of 9; set at most 8 in the config"):
+        WhisperCpp(snapshot_of("whisper-cpp"), wide, ["en"], 1)
+
+
+def test_silence_is_told_from_speech(loaded: Callable[..., Transcriber], ten_seconds: Audio) -> None:
+    model, nothing = loaded("whisper-cpp"), np.zeros(16_000, np.float32)
+    silence, speech = model.transcribe([nothing, ten_seconds], DecodeOptions("en"))
+    assert (silence.no_speech_prob, speech.no_speech_prob) == (1.0, 0.0)
+    (kept,) = model.transcribe([nothing], DecodeOptions("en", no_speech_threshold=None))
+    assert kept.no_speech_prob == 0.0
+    assert kept.tokens
 
 
 def test_suppressed_tokens_are_literal_and_whole_characters() -> None:
