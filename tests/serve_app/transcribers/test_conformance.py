@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 from serve_app import quality
 from serve_app.errors import UnsupportedOption
 from serve_app.models.transcribers.interface import Transcriber
-from serve_app.options import DecodeOptions
+from serve_app.options import DecodeOptions, RequestOptions
 from serve_app.stages import Audio
+from serve_app.transcribe import transcribe
 from serve_app.windows import SAMPLE_RATE
 
 ENGLISH = DecodeOptions("en")
@@ -143,6 +145,17 @@ def test_long_silence_ends_soon_and_says_nothing(model: Transcriber, windows: in
         text = asyncio.run(quality.decode_until_good(decode, greedy))
         assert text.text == ""
         assert math.isfinite(text.avg_logprob)
+
+
+async def test_clip_timestamps_are_cut_before_the_model_hears_them(model: Transcriber, data: Path, sample: Any) -> None:
+    options = RequestOptions(ENGLISH, align=False, clips=((0.0, 3.0), (6.0, None)))
+    transcript = await transcribe(data / "ten_seconds.flac", model, options)
+    said = sample("ten_seconds").words
+    heard = transcript.text.split()
+    assert heard[:4] == said[:4]
+    assert heard[-4:] == said[-4:]
+    assert len(heard) < len(said) - 3
+    assert all(part.end <= 3.0 or part.start >= 6.0 for part in transcript.segments)
 
 
 def test_the_shortest_clips_are_heard(model: Transcriber, speech: Audio) -> None:
