@@ -10,8 +10,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from model_store import UsageError, parse_size
+from serve_app.errors import BackendError
 from serve_app.fetch_args import FetchArgs
 from serve_app.jobs.args import JobsArgs
+from serve_app.models.transcribers.registry import DEFAULT, backend, check_name
 from serve_app.strict import Strict
 
 Device = Literal["cpu", "cuda", "auto"]
@@ -27,7 +29,7 @@ ComputeType = Literal[
     "bfloat16",
     "float32",
 ]
-"""CTranslate2's; `default` keeps what the snapshot was saved as."""
+"""CTranslate2's, of which other back ends know some; `default` keeps what the snapshot was saved as."""
 
 
 class StoreArgs(Strict):
@@ -92,9 +94,15 @@ def _number_or_auto(lowest: int, highest: int) -> BeforeValidator:
 
 
 class TranscriptionArgs(Strict):
-    """The transcription stage: a Whisper snapshot in CTranslate2 format, `name@revision`."""
+    """The transcription stage: a Whisper snapshot, `name@revision`, of a kind that its back end reads."""
 
     model: str
+    backend: str = Field(
+        default_factory=lambda: os.environ.get("RAYSCRIBE_BACKEND") or DEFAULT,
+        description="faster-whisper, transformers, whisper-cpp, or the name of another package's; "
+        "none: RAYSCRIBE_BACKEND, else faster-whisper",
+        validate_default=True,
+    )
     device: Device = "auto"
     compute_type: ComputeType = "default"
     threads: int = Field(default=0, ge=0, description="CPU threads of one replica; 0: as many as Ray gave it")
@@ -112,6 +120,26 @@ class TranscriptionArgs(Strict):
         if self.batch_size != "auto":
             return self.batch_size
         return 16 if self.device == "cpu" else 32
+
+    @field_validator("backend")
+    @classmethod
+    def _backend_is_there(cls, name: str) -> str:
+        try:
+            check_name(name)
+        except BackendError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+    @model_validator(mode="after")
+    def _backend_computes_so(self) -> Self:
+        try:
+            known = backend(self.backend).compute_types
+        except BackendError as error:
+            raise ValueError(str(error)) from None
+        if known and self.compute_type not in known:
+            listed = ", ".join(sorted(known))
+            raise ValueError(f"backend {self.backend} has no compute_type '{self.compute_type}', only: {listed}")
+        return self
 
     @model_validator(mode="after")
     def _cpus_have_no_half_floats(self) -> Self:

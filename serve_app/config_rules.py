@@ -9,6 +9,7 @@ from model_store.publishing.catalog import Catalog
 from model_store.references import Reference
 from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, TranscriptionArgs
 from serve_app.draining import longest_work_s
+from serve_app.models.transcribers.registry import backend
 from serve_app.strict import did_you_mean
 from serve_app.yaml_source import Place, Problem
 
@@ -21,8 +22,8 @@ STAGES = {"transcription": "Transcription", "alignment": "Alignment", "diarizati
 POLICY = "serve_app.autoscaling:wake_together"
 """The policy that we ship."""
 
-KINDS = {"transcription": "whisper-ct2", "alignment": "wav2vec2-ctc", "diarization": "pyannote-pipeline"}
-"""The kind of snapshot, as the catalog says it, that a stage's loader reads."""
+KINDS = {"alignment": ("wav2vec2-ctc",), "diarization": ("pyannote-pipeline",)}
+"""The kinds of snapshot, as the catalog says them, that a stage's loader reads; transcription's are its back end's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def snapshots(apps: Apps, catalog: Catalog | None) -> Iterator[Problem]:
     for app in apps.all:
         for stage, args in app.stages():
             for keys, language, reference in _references(args):
-                if message := _wrong_snapshot(reference, stage, language, catalog):
+                if message := _wrong_snapshot(reference, stage, args, language, catalog):
                     yield Problem((*app.place, "args", stage, *keys), message)
 
 
@@ -177,7 +178,9 @@ def _references(args: StageArgs) -> Iterator[tuple[Place, str | None, str]]:
         yield ("model",), None, args.model
 
 
-def _wrong_snapshot(reference: str, stage: str, language: str | None, catalog: Catalog | None) -> str | None:
+def _wrong_snapshot(
+    reference: str, stage: str, args: StageArgs, language: str | None, catalog: Catalog | None
+) -> str | None:
     try:
         name = Reference.parse(reference).name
     except BadReference as error:
@@ -187,12 +190,18 @@ def _wrong_snapshot(reference: str, stage: str, language: str | None, catalog: C
     if name not in catalog.entries:
         return f"{catalog.path.name} has no model '{name}'{did_you_mean(name, list(catalog.entries))}"
     entry = catalog.entries[name]
-    if entry.kind != KINDS[stage]:
-        right = [other for other, model in catalog.entries.items() if model.kind == KINDS[stage]]
-        return f"'{name}' is a {entry.kind}, {stage} needs a {KINDS[stage]}: {', '.join(right)}"
+    if entry.kind not in (kinds := _kinds(stage, args)):
+        right = ", ".join(other for other, model in catalog.entries.items() if model.kind in kinds)
+        needs = f"backend {args.backend}" if isinstance(args, TranscriptionArgs) else stage
+        named = f": {right}" if right else f", and {catalog.path.name} has none; add one"
+        return f"'{name}' is a {entry.kind}, {needs} needs a {' or '.join(kinds)}{named}"
     if language and entry.languages and language not in entry.languages:
         return f"'{name}' is for {', '.join(entry.languages)}, not for '{language}'"
     return None
+
+
+def _kinds(stage: str, args: StageArgs) -> tuple[str, ...]:
+    return backend(args.backend).kinds if isinstance(args, TranscriptionArgs) else KINDS[stage]
 
 
 def policies(apps: Apps, catalog: Catalog | None) -> Iterator[Problem]:

@@ -1,5 +1,6 @@
 """The Serve deployments as plain classes: thin wrappers that load a model and pass work on; `app.py` decorates them."""
 
+import sys
 from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -42,19 +43,18 @@ LANES = 2
 
 
 def load_transcriber(args: TranscriptionArgs, store: StoreArgs) -> Any:
-    """Load the Whisper snapshot of a transcription stage."""
-    from serve_app.models.calibration import calibrated
-    from serve_app.models.transcriber import Transcriber
+    """Load the Whisper snapshot of a transcription stage, by the back end of its args."""
+    from serve_app.models.environment import go_offline
+    from serve_app.models.transcribers.building import build, import_libraries
 
+    go_offline()
     threads = threads_for(args.threads)
-
-    def build(snapshot: Snapshot) -> Transcriber:
-        model = Transcriber(snapshot.path, args, snapshot.manifest.languages, threads)
-        if args.batch_size == "auto":
-            model.batch_size = calibrated(model, args, store.cache, snapshot.digest).batch_size
-        return model
-
-    return load(args.model, store, lambda: import_module("faster_whisper"), build)
+    return load(
+        args.model,
+        store,
+        lambda: import_libraries(args),
+        _within_share(lambda snapshot: build(snapshot, args, threads, store.cache)),
+    )
 
 
 def load_aligner(args: AlignmentArgs, store: StoreArgs, language: str) -> Any:
@@ -88,11 +88,12 @@ def load_diarizer(args: DiarizationArgs, store: StoreArgs) -> Any:
 
 
 def _within_share(build: Callable[[Snapshot], T]) -> Callable[[Snapshot], T]:
-    """Keep torch within the replica's share of its GPU before the model is built."""
+    """Keep torch, where the model runs on it, within the replica's share of its GPU before the model is built."""
     from serve_app.models.devices import cap_torch
 
     def build_within(snapshot: Snapshot) -> T:
-        cap_torch(gpu_share())
+        if "torch" in sys.modules:
+            cap_torch(gpu_share())
         return build(snapshot)
 
     return build_within

@@ -21,7 +21,12 @@ RayscribeError
 ├── JobsUnavailable (503)
 ├── PresetUnavailable (503)
 │   └── ReplicaLost
-└── StageFailed (500)
+├── StageFailed (500)
+└── BackendError (500)
+    ├── UnknownBackend
+    ├── WrongSnapshot
+    ├── LibraryLoadError
+    └── ModelInitError
 
 The arguments are positional, so that an error survives pickling between replicas.
 """
@@ -180,3 +185,25 @@ class StageFailed(RayscribeError):
     """A stage raised something that is nobody's request's fault."""
 
     code = "stage_failed"
+
+
+class BackendError(RayscribeError):
+    """A transcription back end cannot be had; a replica's start fails with it."""
+
+    code = "backend_failed"
+
+
+class UnknownBackend(BackendError):
+    """No back end has this name."""
+
+
+class WrongSnapshot(BackendError):
+    """The back end cannot read this kind of snapshot, or the snapshot lacks a file that it needs."""
+
+
+class LibraryLoadError(BackendError):
+    """A back end's library is not installed, or the machine cannot load it."""
+
+
+class ModelInitError(BackendError):
+    """The library refused the model's files."""

@@ -24,6 +24,7 @@ from model_store.publishing.catalog import Catalog, Entry
 from model_store.references import Reference
 from serve_app.config import AlignmentArgs, DiarizationArgs, TranscriptionArgs
 from serve_app.models.devices import CUDA_GB
+from serve_app.models.transcribers.registry import DEFAULT
 
 StageArgs = TranscriptionArgs | AlignmentArgs | DiarizationArgs
 
@@ -69,8 +70,13 @@ class Need:
 
 
 def need_of(args: StageArgs, catalog: Catalog) -> Need | None:
-    """Return what a stage needs; None when it is borrowed, or the catalog does not know what its weights take."""
+    """Return what a stage needs; None when it is borrowed, or the catalog does not know what its weights take.
+
+    Also None for a transcription back end other than faster-whisper, of which nothing was measured.
+    """
     match args:
+        case TranscriptionArgs() if args.backend != DEFAULT:
+            return None
         case TranscriptionArgs():
             entries = [_entry(args.model, catalog)]
         case AlignmentArgs():

@@ -74,7 +74,7 @@ def _rate(samples: Iterable[Clip], listen: Listener) -> str:
 def through_model(path: Path) -> Listener:
     """The bare model: the whole clip, up to 30 s, as one window."""
     from serve_app.config import TranscriptionArgs
-    from serve_app.models.transcriber import Transcriber
+    from serve_app.models.transcribers.on_ctranslate2 import FasterWhisper as Transcriber
     from serve_app.options import DecodeOptions
 
     args = TranscriptionArgs(model=str(path), device="cpu", compute_type="int8", beam_size=5)

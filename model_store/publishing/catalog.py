@@ -16,7 +16,9 @@ from model_store.references import check_name, check_tag
 from model_store.sources import PinnedSource, Source, parse_source
 
 DEFAULT_CATALOG = Path("configs/models.yaml")
-Kind = Literal["whisper-ct2", "wav2vec2-ctc", "pyannote-pipeline"]
+OwnKind = Literal["whisper-ct2", "whisper-transformers", "whisper-ggml", "wav2vec2-ctc", "pyannote-pipeline"]
+Kind = OwnKind | Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")]
+"""Ours, or another package's as `package/kind`."""
 
 
 class _Strict(BaseModel):

@@ -8,12 +8,12 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from model_store.files import write_atomically
 from serve_app.config import TranscriptionArgs
@@ -26,6 +26,7 @@ BUDGET_S = 4.0
 ROUNDS = 2
 """The quicker of two rounds counts: the first also pays for memory."""
 LIBRARIES = ("ctranslate2", "faster-whisper")
+"""The default back end's."""
 FORMAT = 1
 
 logger = logging.getLogger("ray.serve.rayscribe")
@@ -33,8 +34,9 @@ logger = logging.getLogger("ray.serve.rayscribe")
 Clock = Callable[[], float]
 
 
+@runtime_checkable
 class Measurable(Protocol):
-    """What is measured; `models.transcriber.Transcriber` is."""
+    """What is measured; back ends that gain by batching are."""
 
     threads: int
     workers: int
@@ -61,14 +63,19 @@ class Tuning:
 
 
 def calibrated(
-    model: Measurable, args: TranscriptionArgs, cache: Path | str, digest: str, clock: Clock = time.perf_counter
+    model: Measurable,
+    args: TranscriptionArgs,
+    cache: Path | str,
+    digest: str,
+    clock: Clock = time.perf_counter,
+    libraries: Sequence[str] = LIBRARIES,
 ) -> Tuning:
     """Return the tuning kept for this snapshot (`digest`) and machine, else measure it and keep it under `cache`.
 
     Processes that start side by side each measure; the last to finish is kept. Where `cache` cannot be written, the
     next process measures again.
     """
-    key = key_of(model, args, digest)
+    key = key_of(model, args, digest, libraries)
     path = place(cache, key)
     tuning = _kept(path, key)
     if tuning is None:
@@ -77,7 +84,9 @@ def calibrated(
     return tuning
 
 
-def key_of(model: Measurable, args: TranscriptionArgs, digest: str) -> dict[str, Any]:
+def key_of(
+    model: Measurable, args: TranscriptionArgs, digest: str, libraries: Sequence[str] = LIBRARIES
+) -> dict[str, Any]:
     """Return all that a measurement holds for; whatever of it changes, it is measured again."""
     return {
         "format": FORMAT,
@@ -88,7 +97,7 @@ def key_of(model: Measurable, args: TranscriptionArgs, digest: str) -> dict[str,
         "beam_size": args.beam_size,
         "largest_batch": args.largest_batch,
         "workers": args.workers,
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {name: version(name) for name in libraries},
     }
 
 

@@ -122,6 +122,11 @@ def test_pickles_of_our_catalog_are_allowed_by_name() -> None:
     assert recipes == {"align-en-large": Recipe("safetensors")}
 
 
+def test_another_packages_kind_is_told_by_its_slash(tmp_path: Path) -> None:
+    text = one().replace("whisper-ct2", "loudness/rms")
+    assert Catalog.load(write(tmp_path, text)).entries["a"].kind == "loudness/rms"
+
+
 def test_conversion_takes_the_files_that_it_reads(tmp_path: Path) -> None:
     text = one(more=", convert: {to: whisper-ct2, compute_type: int8}")
     write_model(tmp_path / "x", {"model.safetensors": b"1", "model.fp32.safetensors": b"2", "flax_model.msgpack": b"3"})

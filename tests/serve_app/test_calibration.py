@@ -11,7 +11,7 @@ import pytest
 from serve_app.config import TranscriptionArgs
 from serve_app.models import calibration
 from serve_app.models.calibration import BUDGET_S, Tuning, calibrated, device_name, key_of, measured, place
-from serve_app.models.transcriber import Transcriber
+from serve_app.models.transcribers.on_ctranslate2 import FasterWhisper as Transcriber
 
 ARGS = TranscriptionArgs(model="m", device="cpu")
 DIGEST = "a" * 64

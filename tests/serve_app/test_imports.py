@@ -55,15 +55,22 @@ def test_decoding_and_speech_detection_need_no_torch() -> None:
 
 
 def test_model_modules_import_no_model_library_by_themselves() -> None:
-    names = "aligner calibration devices diarizer environment transcriber vad"
+    names = "aligner calibration devices diarizer environment live_vad vad"
     modules = ", ".join(f"serve_app.models.{name}" for name in names.split())
     assert imported_by(f"import {modules}") == set()
+
+
+def test_back_ends_and_the_command_line_import_no_library_by_themselves() -> None:
+    files = (ROOT / "serve_app" / "models" / "transcribers").glob("*.py")
+    modules = [f"serve_app.models.transcribers.{path.stem}" for path in files if path.stem != "__init__"]
+    assert len(modules) > 8
+    assert imported_by(f"import serve_app.transcribe, serve_app.local_stages, {', '.join(modules)}") == set()
 
 
 def test_transcription_needs_no_torch(demo_models: Path) -> None:
     code = (
         "import numpy as np; from pathlib import Path; from serve_app.config import TranscriptionArgs\n"
-        "from serve_app.models.transcriber import Transcriber\n"
+        "from serve_app.models.transcribers.on_ctranslate2 import FasterWhisper as Transcriber\n"
         f"path = Path({str(demo_models / 'whisper')!r})\n"
         "Transcriber(path, TranscriptionArgs(model='demo', device='cpu'), ['en'], 1).warm_up()"
     )

@@ -19,7 +19,8 @@ from serve_app import quality
 from serve_app.config import TranscriptionArgs
 from serve_app.errors import UnsupportedOption
 from serve_app.models.audio import decode
-from serve_app.models.transcriber import FORCED_TOKENS, Transcriber
+from serve_app.models.transcribers.on_ctranslate2 import FORCED_TOKENS
+from serve_app.models.transcribers.on_ctranslate2 import FasterWhisper as Transcriber
 from serve_app.options import DecodeOptions
 from serve_app.stages import Audio
 from serve_app.windows import SAMPLE_RATE

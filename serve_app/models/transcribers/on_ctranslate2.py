@@ -11,9 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.config import TranscriptionArgs
-from serve_app.errors import UnsupportedOption
+from serve_app.models.transcribers.languages import (
+    among,
+    each_in_its_own,
+    likeliest,
+    refuse_language,
+    refuse_translation,
+)
+from serve_app.models.transcribers.tokens import numeral_tokens, prompt_tokens, whisper_tokenizer, window_text
 from serve_app.options import DecodeOptions
-from serve_app.quality import compression_ratio
 from serve_app.stages import Audio, WindowText
 from serve_app.windows import SAMPLE_RATE
 
@@ -26,19 +32,21 @@ SILENT_FLOOR = -1.5
 """What Whisper makes of digital silence: (log10(1e-10) + 4) / 4."""
 LEAST_WORKERS = 2
 """One batch of long files, and beside it one of short requests; workers share the weights."""
-NUMERALS = frozenset("0123456789%$£")
-"""What `suppress_numerals` never lets be written; whisperx's `find_numeral_symbol_tokens`."""
 FORCED_TOKENS = 32
 """Tokens of a measured window: about ten seconds of speech."""
 FEW_FRAMES = 16
 """Token probabilities need no word times, so the time warping that comes along is kept small."""
 
 
-class Transcriber:
+class FasterWhisper:
     """Decodes batches of windows of at most 30 s; `workers` batches may be in it at once, from as many threads.
 
     `languages` are those of the snapshot: none given means all of Whisper's, and one alone is never detected.
     """
+
+    kinds = ("whisper-ct2",)
+    compute_types: frozenset[str] = frozenset()
+    libraries = ("faster-whisper", "ctranslate2")
 
     def __init__(self, path: Path, args: TranscriptionArgs, languages: Sequence[str], threads: int) -> None:
         from faster_whisper import WhisperModel
@@ -55,7 +63,7 @@ class Transcriber:
             num_workers=self.workers,
             local_files_only=True,
         )
-        self._languages: tuple[str, ...] = tuple(languages or self._model.supported_languages)
+        self.languages: tuple[str, ...] = tuple(languages or self._model.supported_languages)
         self._tokenizer = lru_cache(maxsize=None)(self._new_tokenizer)
         self._numerals = lru_cache(maxsize=None)(self._find_numerals)
 
@@ -71,7 +79,7 @@ class Transcriber:
 
     def warm_up(self) -> None:
         """Decode a second of silence."""
-        self.transcribe([np.zeros(SAMPLE_RATE, np.float32)], DecodeOptions(language=self._languages[0]))
+        self.transcribe([np.zeros(SAMPLE_RATE, np.float32)], DecodeOptions(language=self.languages[0]))
 
     def transcribe(
         self, clips: Sequence[Audio], options: DecodeOptions, temperature: float | None = None
@@ -85,13 +93,12 @@ class Transcriber:
         encoded = self._encode(clips)
         if options.language is not None:
             return self._generate(encoded, len(clips), options.language, options, temperature)
-        languages = [max(row, key=row.__getitem__) for row in self._heard(encoded, len(clips))]
-        texts: dict[int, WindowText] = {}
-        for language in dict.fromkeys(languages):
-            places = [place for place, each in enumerate(languages) if each == language]
+
+        def decode(places: list[int], language: str) -> list[WindowText]:
             part = encoded if len(places) == len(clips) else _rows(encoded, places)
-            texts.update(zip(places, self._generate(part, len(places), language, options, temperature), strict=True))
-        return [texts[place] for place in range(len(clips))]
+            return self._generate(part, len(places), language, options, temperature)
+
+        return each_in_its_own(likeliest(self._heard(encoded, len(clips))), decode)
 
     def detect(self, clips: Sequence[Audio]) -> list[dict[str, float]]:
         """Return for each clip the probability of each of the snapshot's languages; they sum to 1."""
@@ -102,7 +109,7 @@ class Transcriber:
     def forced(self, size: int) -> None:
         """Decode a batch of noise to a fixed length, so that batches of different sizes can be compared."""
         noise = np.random.default_rng(0).normal(0, 0.2, (size, self._model.model.n_mels, WINDOW_FRAMES))
-        tokenizer = self._tokenizer(self._languages[0], "transcribe")
+        tokenizer = self._tokenizer(self.languages[0], "transcribe")
         prompt = self._prompt(tokenizer, DecodeOptions())
         self._model.model.generate(
             self._model.encode(noise.astype(np.float32)),
@@ -113,24 +120,22 @@ class Transcriber:
         )
 
     def _check(self, options: DecodeOptions) -> None:
-        if options.language is not None and options.language not in self._languages:
-            raise UnsupportedOption(_unheard(options.language, self._languages), "language")
+        refuse_language(options.language, self.languages)
         if options.task == "translate":
             multilingual = self._model.model.is_multilingual
             if not multilingual or self._model.hf_tokenizer.token_to_id("<|translate|>") is None:
-                raise UnsupportedOption("this preset's model cannot translate; use one that is multilingual", "model")
+                raise refuse_translation()
 
     @property
     def _only_language(self) -> str | None:
-        alone = len(self._languages) == 1 or not self._model.model.is_multilingual
-        return self._languages[0] if alone else None
+        alone = len(self.languages) == 1 or not self._model.model.is_multilingual
+        return self.languages[0] if alone else None
 
     def _heard(self, encoded: Any, count: int) -> list[dict[str, float]]:
         if self._only_language:
             return [{self._only_language: 1.0}] * count
         rows = ({token[2:-2]: value for token, value in row} for row in self._model.model.detect_language(encoded))
-        known = [{code: row[code] for code in self._languages if code in row} for row in rows]
-        return [{code: value / sum(row.values()) for code, value in row.items()} for row in known]
+        return [among(row, self.languages) for row in rows]
 
     def _encode(self, clips: Sequence[Audio]) -> Any:
         return self._model.encode(np.stack([self._features(clip) for clip in clips]))
@@ -172,21 +177,10 @@ class Transcriber:
         return [replace(text, token_logprobs=tuple(row)) for text, row in zip(texts, rows, strict=True)]
 
     def _new_tokenizer(self, language: str, task: str) -> Any:
-        from faster_whisper.tokenizer import Tokenizer
-
-        multilingual = self._model.model.is_multilingual
-        return Tokenizer(self._model.hf_tokenizer, multilingual, task=task, language=language)
+        return whisper_tokenizer(self._model.hf_tokenizer, self._model.model.is_multilingual, language, task)
 
     def _prompt(self, tokenizer: Any, options: DecodeOptions) -> list[int]:
-        """Return hotwords, the end of the prompt, and the start of the transcript: at most half of what fits."""
-        previous = tokenizer.encode(" " + options.initial_prompt.strip()) if options.initial_prompt else []
-        hotwords = tokenizer.encode(" " + options.hotwords.strip()) if options.hotwords else []
-        room = self._model.max_length // 2 - 1 - len(hotwords)
-        last = previous[-room:] if room > 0 else []
-        prompt: list[int] = self._model.get_prompt(
-            tokenizer, last, without_timestamps=True, hotwords=options.hotwords if hotwords else None
-        )
-        return prompt
+        return prompt_tokens(tokenizer, options, self._model.max_length)
 
     def _search(self, options: DecodeOptions, temperature: float) -> dict[str, Any]:
         if temperature > 0:
@@ -205,24 +199,13 @@ class Transcriber:
         }
 
     def _find_numerals(self) -> tuple[int, ...]:
-        tokenizer = self._tokenizer(self._languages[0], "transcribe")
-        return tuple(token for token in range(tokenizer.eot) if NUMERALS & set(tokenizer.decode([token])))
+        return numeral_tokens(self._tokenizer(self.languages[0], "transcribe"))
 
 
 def _window_text(tokenizer: Any, result: Any, language: str, options: DecodeOptions, temperature: float) -> WindowText:
-    made = len(result.sequences_ids[0])
-    tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
-    text = tokenizer.decode(tokens)
-    return WindowText(
-        text=text,
-        language=language,
-        tokens=tuple(tokens),
-        token_ends=tuple(len(tokenizer.decode(tokens[: i + 1])) for i in range(len(tokens))),
-        temperature=temperature,
-        avg_logprob=result.scores[0] * made**options.length_penalty / (made + 1) if made else 0.0,  # a greedy 0 is NaN
-        compression_ratio=compression_ratio(text),
-        no_speech_prob=result.no_speech_prob,
-    )
+    (made, *_), (score, *_) = result.sequences_ids, result.scores
+    mean = score * len(made) ** options.length_penalty / (len(made) + 1) if made else 0.0  # a greedy 0 is NaN
+    return window_text(tokenizer, made, language, temperature, mean, result.no_speech_prob)
 
 
 def _rows(encoded: Any, places: Sequence[int]) -> Any:
@@ -232,7 +215,3 @@ def _rows(encoded: Any, places: Sequence[int]) -> Any:
 
     hidden = np.array(encoded.to_device(ctranslate2.Device.cpu).to(ctranslate2.DataType.float32))
     return get_ctranslate2_storage(hidden[list(places)])
-
-
-def _unheard(language: str, known: Sequence[str]) -> str:
-    return f"this preset's model does not hear language '{language}', only: {', '.join(sorted(known))}"
