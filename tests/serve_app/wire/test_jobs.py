@@ -363,6 +363,8 @@ async def test_without_jobs_in_the_config_there_is_no_such_path(presets: FakePre
 
 def test_settings_say_where_jobs_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in ("RAYSCRIBE_JOBS", "RAYSCRIBE_JOBS_BROKER"):
+        monkeypatch.delenv(name, raising=False)
     assert GatewayArgs(presets=["fast"]).jobs is None
     jobs = GatewayArgs.model_validate({"presets": ["fast"], "jobs": {}}).jobs
     assert jobs
