@@ -13,6 +13,8 @@ from serve_app.models.audio import decode
 from serve_app.windows import SAMPLE_RATE
 
 GOAL_S = 3.0
+LINGER_S = 12.0
+"""A little more than `limits.linger_s`."""
 
 
 def main(
@@ -34,6 +36,7 @@ def main(
 
 
 def _first_text_s(base: str, preset: str, file: bytes) -> float:
+    time.sleep(LINGER_S)  # the one before was given up, and is worked on for so long yet
     began = time.perf_counter()
     form = {"model": preset, "stream": "true"}
     with httpx.stream(
