@@ -1,9 +1,10 @@
 # demo: see it work.  test: the default tests (test-all: the slow ones too).  check: lint, types, format.  setup: the environment and the demo models.
+# kuberay: write the overlays from configs/.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: demo setup test test-all check format lock bench clean
+.PHONY: demo setup test test-all check format kuberay lock bench clean
 
 demo: setup
 	@$(BIN)/python -m demo
@@ -22,6 +23,10 @@ check: .venv/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m serve_app.serve_config configs/*.yaml
+	$(BIN)/python -m serve_app.kuberay --check
+
+kuberay: .venv/.ready
+	$(BIN)/python -m serve_app.kuberay
 
 format: .venv/.ready
 	$(BIN)/ruff check --fix .
