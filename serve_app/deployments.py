@@ -1,15 +1,12 @@
 """The Serve deployments as plain classes: thin wrappers that load a model and pass work on; `app.py` decorates them."""
 
-import sys
 from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from importlib import import_module
 from typing import Any, TypeVar, cast
 
 import ray
 
-from model_store import Snapshot
 from serve_app.aligners import Aligners
 from serve_app.alignment import Placing
 from serve_app.batching import Batcher, threaded
@@ -21,7 +18,8 @@ from serve_app.facts import PresetFacts, Speed, StageFacts
 from serve_app.handles import RayStages
 from serve_app.jobs.opening import open_desk
 from serve_app.listening import Listener, speech_settings
-from serve_app.loading import gpu_share, load, loaded, threads_for
+from serve_app.loaders import load_aligner, load_diarizer, load_transcriber
+from serve_app.loading import loaded
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.parcels import Parcel, unpacked
 from serve_app.pipeline import PresetPipeline
@@ -40,63 +38,6 @@ LONGEST_REFERENCE_S = 60
 """OpenAI's are 2 to 10 s long."""
 LANES = 2
 """Batches in a model at once: the second one is for requests that are not being served by the first."""
-
-
-def load_transcriber(args: TranscriptionArgs, store: StoreArgs) -> Any:
-    """Load the Whisper snapshot of a transcription stage, by the back end of its args."""
-    from serve_app.models.environment import go_offline
-    from serve_app.models.transcribers.building import build, import_libraries
-
-    go_offline()
-    threads = threads_for(args.threads)
-    return load(
-        args.model,
-        store,
-        lambda: import_libraries(args),
-        _within_share(lambda snapshot: build(snapshot, args, threads, store.cache)),
-    )
-
-
-def load_aligner(args: AlignmentArgs, store: StoreArgs, language: str) -> Any:
-    """Load the aligner of one language."""
-    from serve_app.models.aligner import UNUSED, Aligner
-    from serve_app.models.environment import go_offline, import_without
-
-    go_offline()
-    threads = threads_for(args.threads)
-    return load(
-        args.models[language],
-        store,
-        lambda: import_without("whisperx.alignment", UNUSED),
-        _within_share(lambda snapshot: Aligner(snapshot.path, args, language, threads)),
-    )
-
-
-def load_diarizer(args: DiarizationArgs, store: StoreArgs) -> Any:
-    """Load the pyannote pipeline of a diarization stage."""
-    from serve_app.models.diarizer import Diarizer
-    from serve_app.models.environment import go_offline
-
-    go_offline()
-    threads = threads_for(args.threads)
-    return load(
-        args.model or "",
-        store,
-        lambda: import_module("pyannote.audio"),
-        _within_share(lambda snapshot: Diarizer(snapshot.path, args, threads)),
-    )
-
-
-def _within_share(build: Callable[[Snapshot], T]) -> Callable[[Snapshot], T]:
-    """Keep torch, where the model runs on it, within the replica's share of its GPU before the model is built."""
-    from serve_app.models.devices import cap_torch
-
-    def build_within(snapshot: Snapshot) -> T:
-        if "torch" in sys.modules:
-            cap_torch(gpu_share())
-        return build(snapshot)
-
-    return build_within
 
 
 class Transcription:
