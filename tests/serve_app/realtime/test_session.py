@@ -257,3 +257,23 @@ async def test_the_end_of_a_session_gives_up_what_is_under_way(
     await until(lambda: presets.unfinished == 1)
     session.close()
     await until(lambda: presets.unfinished == 0)
+
+
+async def test_a_client_that_is_quicker_than_its_preset_waits(
+    presets: Gated, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.realtime.session.MOST_WAITING", 1)
+    slow = presets.gates[0] = asyncio.Event()
+    session = LiveSession(presets, client.send, "fast", lambda segments: [])
+    running = asyncio.create_task(session.run())
+    await session.take({"type": "session.update", "session": NO_TURNS})
+    await say(session)  # is being told
+    await until(lambda: presets.unfinished == 1)
+    await say(session)  # waits
+    third = asyncio.create_task(say(session))
+    await until(lambda: len(client.of("input_audio_buffer.committed")) == 3)
+    assert not third.done()
+    slow.set()
+    await asyncio.wait_for(third, 5)
+    await client.until(lambda: len(client.of(f"{ITEM}.completed")) == 3)
+    running.cancel()
