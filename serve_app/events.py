@@ -1,9 +1,9 @@
 """What a preset tells of a file while it is in work, in this order: progress and spoken segments, at last the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from serve_app.transcript import Segment, Transcript
+from serve_app.transcript import Segment, Transcript, between
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,22 @@ class Done:
 
 
 Event = Progress | Spoken | Done
+
+
+class Deltas:
+    """The texts of spoken segments as they follow each other: put together they are the whole text."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def of(self, event: Spoken) -> Iterator[tuple[str, Segment]]:
+        """Yield what each segment adds to the text; one without text adds nothing."""
+        for segment in event.segments:
+            if text := segment.text.strip():
+                yield (between(event.language) if self._begun else "") + text, segment
+                self._begun = True
+
+
 Told = Callable[[Event], None]
 
 

@@ -1,5 +1,6 @@
 """What a request asks of the stages: one frozen, hashable options object per stage."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +11,14 @@ Task = Literal["transcribe", "translate"]
 Channels = Literal["mix", "separate"]
 MOST_CHANNELS = 8
 """Heard by themselves at most: each one costs as much as a file of its own."""
+
+
+def hinted(language: str | None, hints: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the language that is known, if one is, else those that it may be: one hint alone is the language."""
+    if language is None and len(hints) == 1:
+        language = hints[0]
+    return language, () if language else tuple(hints)
+
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """OpenAI's: each next one is tried when a window's text fails the thresholds."""

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from ray import serve
@@ -108,7 +109,7 @@ class RayPresets:
         self.names = list(names)
         self._aliases = aliases
         self._wake_s = wake_s
-        self._pipelines = pipelines
+        self._pipelines = cache(pipelines)  # to find one asks the controller
         self._asking: asyncio.Task[Any] | None = None
 
     @classmethod

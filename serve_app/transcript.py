@@ -8,6 +8,11 @@ UNSPACED_LANGUAGES = frozenset({"ja", "zh", "yue", "th", "lo", "my", "km"})
 """Languages written without spaces between words: their segments are joined without one."""
 
 
+def between(language: str) -> str:
+    """Return what stands between words and between segments of a language."""
+    return "" if language in UNSPACED_LANGUAGES else " "
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """One word; `start` and `end` are None where it was not placed, `score` is the aligner's confidence in 0-1.
@@ -94,8 +99,7 @@ class Transcript:
     @property
     def text(self) -> str:
         """The whole text on one line."""
-        separator = "" if self.language in UNSPACED_LANGUAGES else " "
-        return separator.join(text for segment in self.segments if (text := segment.text.strip()))
+        return between(self.language).join(text for segment in self.segments if (text := segment.text.strip()))
 
     @property
     def words(self) -> tuple[Word, ...]:

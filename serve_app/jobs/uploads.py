@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
+from model_store.files import fsync_directory
 from serve_app.errors import JobsUnavailable
 from serve_app.jobs.sqlite_store import unwritable
 from serve_app.listening import Upload
@@ -40,7 +41,7 @@ class Uploads:
             except BaseException:
                 Path(name).unlink(missing_ok=True)
                 raise
-            _sync(self._files)
+            fsync_directory(self._files)
             return digest
 
     def path(self, digest: str) -> Path:
@@ -95,15 +96,6 @@ def _copied(file: BinaryIO, descriptor: int) -> str:
         target.flush()
         os.fsync(target.fileno())
     return digest.hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -10,15 +10,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from serve_app.errors import BadRequest, RayscribeError
-from serve_app.events import Done, Event, Spoken
+from serve_app.events import Deltas, Done, Event, Spoken
 from serve_app.models.live_vad import SpeechStarted, SpeechStopped
-from serve_app.options import DecodeOptions, RequestOptions
+from serve_app.options import DecodeOptions, RequestOptions, hinted
 from serve_app.presets import Presets
 from serve_app.realtime.client_events import EVENTS, Append, Clear, Commit, Session, SessionUpdate
 from serve_app.realtime.hearing import Found, Hearing, Utterance
 from serve_app.strict import did_you_mean
-from serve_app.transcript import UNSPACED_LANGUAGES, Segment, Transcript
+from serve_app.transcript import Segment, Transcript
 from serve_app.windows import SAMPLE_RATE
+from serve_app.wire.formats import heard_languages, token_logprobs
 
 MOST_WAITING = 32
 """Utterances that were not told yet; what comes beyond waits, and so does the client."""
@@ -37,20 +38,16 @@ class _Item:
 
 
 class LiveSession:
-    """One client's session; `run` tells what is heard until `close`, which gives up all that is under way.
-
-    `figures` writes tokens' log-probabilities, `usage` what was used, both as the HTTP API does.
-    """
+    """One client's session; `run` tells what is heard until `close`, which gives up all that is under way."""
 
     def __init__(
         self,
         presets: Presets,
         send: Send,
         model: str | None,
-        figures: Callable[[tuple[Segment, ...]], list[dict[str, Any]]],
         hearing: Callable[..., Hearing] = Hearing,
     ) -> None:
-        self._presets, self._send, self._figures = presets, send, figures
+        self._presets, self._send = presets, send
         self._settings = Session()
         self._model = model
         self._id = f"sess_{uuid.uuid4().hex}"
@@ -87,8 +84,7 @@ class LiveSession:
 
     async def complain(self, error: RayscribeError, event_id: str | None = None) -> None:
         """Tell what is wrong."""
-        told = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
-        await self._say("error", error={**told, "event_id": event_id})
+        await self._say("error", error={**error.described(), "event_id": event_id})
 
     async def _act(self, event: SessionUpdate | Append | Commit | Clear) -> None:
         match event:
@@ -153,44 +149,44 @@ class LiveSession:
 
     def _events(self, item: _Item) -> AsyncGenerator[Event]:
         asked = self._settings.audio.input.transcription
-        several = asked.languages if asked.languages and len(asked.languages) > 1 else []
+        language, languages = hinted(asked.language, asked.languages or ())
         options = RequestOptions(
             decode=DecodeOptions(
-                language=asked.language or (asked.languages[0] if asked.languages and not several else None),
+                language=language,
                 initial_prompt=asked.prompt,
                 hotwords=", ".join(asked.keywords or ()) or None,
                 token_probs=bool(self._settings.include),
             ),
             align=False,
-            languages=() if asked.language else tuple(several),
+            languages=languages,
             nonce=item.id,
         )
         return self._presets.stream(self._preset(), item.utterance.file, options)
 
     async def _tell(self, item: _Item) -> None:
-        begun = False
+        deltas = Deltas()
         while (event := await item.told.get()) is not None:
             match event:
-                case Spoken(segments, language):
-                    for segment in segments:
-                        between = " " if begun and language not in UNSPACED_LANGUAGES else ""
-                        begun = True
-                        text = between + segment.text.strip()
+                case Spoken():
+                    for text, segment in deltas.of(event):
                         await self._item("delta", item, delta=text, **self._probable((segment,)))
                 case Done(transcript):
                     await self._item("completed", item, **self._completed(item, transcript))
                 case RayscribeError():
-                    told = {"type": event.type, "code": event.code, "message": event.message, "param": event.param}
-                    await self._item("failed", item, error=told)
+                    await self._item("failed", item, error=event.described())
 
     def _completed(self, item: _Item, transcript: Transcript) -> dict[str, Any]:
         seconds = (item.utterance.stop - item.utterance.start) / SAMPLE_RATE
-        heard = {"languages": [{"code": transcript.language}]} if transcript.segments else {}
         usage = {"type": "duration", "seconds": round(seconds, 3)}
-        return {"transcript": transcript.text, "usage": usage, **heard, **self._probable(transcript.segments)}
+        return {
+            "transcript": transcript.text,
+            "usage": usage,
+            **heard_languages(transcript),
+            **self._probable(transcript.segments),
+        }
 
     def _probable(self, segments: tuple[Segment, ...]) -> dict[str, Any]:
-        return {"logprobs": self._figures(segments)} if self._settings.include else {}
+        return {"logprobs": token_logprobs(segments)} if self._settings.include else {}
 
     def _preset(self) -> str:
         return self._presets.resolve(self._model)

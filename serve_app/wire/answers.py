@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from serve_app.jobs.job import State as JobState
 from serve_app.presets import State
 
 
@@ -182,12 +183,45 @@ class Ready(BaseModel):
     presets: dict[str, PresetReady]
 
 
+class JobStages(BaseModel):
+    """What was found in a job's file so far, and what of it is done."""
+
+    heard_s: float
+    windows: int
+    transcribed: int
+    aligned: int
+    blocks: int
+    diarized: int
+    all_heard: bool
+
+
+class JobWebhook(BaseModel):
+    """Where a finished job is told, and how that went."""
+
+    url: str
+    state: str
+    tries: int
+    error: str | None
+
+
 class Job(BaseModel):
-    """A job, but for its result."""
+    """A job, but for its result; times are seconds since 1970."""
 
     id: str
     object: Literal["transcription.job"]
-    model_config = ConfigDict(extra="allow")
+    state: JobState
+    model: str
+    response_format: str
+    metadata: dict[str, str]
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+    attempts: int
+    progress: float
+    stages: JobStages
+    result_url: str | None
+    error: Error | None
+    webhook: JobWebhook | None
 
 
 class Jobs(BaseModel):

@@ -10,7 +10,6 @@ from serve_app.config import LimitArgs
 from serve_app.errors import BadRequest, RayscribeError
 from serve_app.presets import Presets
 from serve_app.realtime.session import LiveSession
-from serve_app.wire.formats import token_logprobs
 
 MOST_EVENT_BYTES = 16_000_000
 """OpenAI's bound of one event: 15 MiB of audio."""
@@ -26,7 +25,7 @@ def realtime(presets: Presets, limits: LimitArgs) -> APIRouter:
     async def live(socket: WebSocket, model: str | None = None, intent: str | None = None) -> None:
         """Transcribe what is said while it is said."""
         await socket.accept()
-        session = LiveSession(presets, socket.send_json, model, token_logprobs)
+        session = LiveSession(presets, socket.send_json, model)
         tasks = {asyncio.create_task(each) for each in (_listen(socket, session, limits.live_idle_s), session.run())}
         try:
             ended, _ = await asyncio.wait(tasks, timeout=limits.live_s, return_when=asyncio.FIRST_COMPLETED)

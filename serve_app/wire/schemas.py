@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from serve_app.errors import BadRequest, UnsupportedOption
-from serve_app.options import Channels, DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, schedule
+from serve_app.options import Channels, DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, hinted, schedule
 from serve_app.strict import Strict
 from serve_app.wire.form_values import clips, references, server_vad
 from serve_app.wire.output_fields import OutputFields
@@ -99,12 +99,13 @@ class TranscriptionForm(OutputFields):
     def options(self) -> RequestOptions:
         """Return what this form asks of the stages; raises for fields that do not go together."""
         self._check_together()
+        language, languages = hinted(self.language, self.languages)
         apart = self.channels == "separate"
         names, voices = self.known_speaker_names, self.known_speaker_references
         speakers = self.response_format in SPEAKER_FORMATS and not apart
         return RequestOptions(
             decode=DecodeOptions(
-                language=self.language or (self.languages[0] if len(self.languages) == 1 else None),
+                language=language,
                 initial_prompt=self.prompt,
                 hotwords=", ".join([*self.keywords, *filter(None, [self.hotwords])]) or None,
                 temperatures=schedule(self.temperature),
@@ -122,7 +123,7 @@ class TranscriptionForm(OutputFields):
             speech=self.chunking_strategy.options() if self.chunking_strategy else ANY_SPEECH,
             clips=clips(self.clip_timestamps),
             language_per_window=self.multilingual and self.language is None,
-            languages=() if self.language or len(self.languages) == 1 else tuple(self.languages),
+            languages=languages,
             channels=self.channels,
             channel_names=tuple(names) if apart else (),
         )

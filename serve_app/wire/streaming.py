@@ -9,8 +9,8 @@ from contextlib import aclosing
 from typing import Any
 
 from serve_app.errors import RayscribeError
-from serve_app.events import Done, Event, Spoken
-from serve_app.transcript import UNSPACED_LANGUAGES, Segment, Transcript
+from serve_app.events import Deltas, Done, Event, Spoken
+from serve_app.transcript import Segment, Transcript
 from serve_app.wire.formats import diarized_segments, heard_languages, token_logprobs
 from serve_app.wire.problems import body_of
 
@@ -106,16 +106,13 @@ class _Writer:
 
     def __init__(self, diarized: bool, logprobs: bool) -> None:
         self._diarized, self._logprobs = diarized, logprobs
-        self._begun = False
+        self._deltas = Deltas()
 
     def write(self, event: Event) -> Iterator[dict[str, Any]]:
         match event:
-            case Spoken(segments, language):
-                for segment in segments:
-                    if text := segment.text.strip():
-                        between = " " if self._begun and language not in UNSPACED_LANGUAGES else ""
-                        self._begun = True
-                        yield {"type": "transcript.text.delta", "delta": between + text, **self._figures([segment])}
+            case Spoken():
+                for text, segment in self._deltas.of(event):
+                    yield {"type": "transcript.text.delta", "delta": text, **self._figures([segment])}
             case Done(transcript):
                 yield from diarized_segments(transcript) if self._diarized else ()
                 about = {**heard_languages(transcript), **self._figures(transcript.segments)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from serve_app.speakers import by_speaker
-from serve_app.transcript import UNSPACED_LANGUAGES, Segment, Transcript, Word
+from serve_app.transcript import Segment, Transcript, Word, between
 from serve_app.wire.formats.layout import Layout
 
 LONG_PAUSE_S = 3.0
@@ -42,9 +42,9 @@ def _shaped(segments: Sequence[Segment], language: str, layout: Layout) -> Itera
     if not (layout.max_line_width or layout.max_words_per_line or layout.highlight_words):
         yield from (Cue(each.start, each.end, (tuple(each.text.split()),), each.speaker) for each in segments)
         return
-    between = "" if language in UNSPACED_LANGUAGES else " "
-    for shown in _flow(segments, layout, len(between)):
-        cue = replace(_cue(shown), between=between)
+    space = between(language)
+    for shown in _flow(segments, layout, len(space)):
+        cue = replace(_cue(shown), between=space)
         yield from _highlighted(cue, shown) if layout.highlight_words else (cue,)
 
 

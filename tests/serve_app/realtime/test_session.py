@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from serve_app.models.live_vad import SpeechStarted, SpeechStopped
 from serve_app.options import RequestOptions
 from serve_app.realtime.hearing import Hearing, Utterance
 from serve_app.realtime.session import LiveSession
-from serve_app.transcript import Transcript
+from serve_app.transcript import TokenLogprob, Transcript
 
 AUDIO = base64.b64encode(np.zeros(2400, np.int16).tobytes()).decode()
 NO_TURNS = {"type": "transcription", "audio": {"input": {"turn_detection": None}}}
@@ -47,7 +48,7 @@ class Gated(FakePresets):
                 await gate.wait()
             if failure := self.failures.get(number):
                 raise failure
-            said = segment(["One.", "Two.", "Three."][number], 0, 1)
+            said = replace(segment(["One.", "Two.", "Three."][number], 0, 1), logprobs=(TokenLogprob("x", -1.0),))
             yield Spoken((said,), "en")
             yield Done(Transcript("en", 1.0, (said,)))
         finally:
@@ -92,7 +93,7 @@ def client() -> Client:
 
 @pytest.fixture
 async def session(presets: Gated, client: Client) -> AsyncIterator[LiveSession]:
-    made = LiveSession(presets, client.send, "fast", lambda segments: [{"token": "x", "bytes": [120], "logprob": -1.0}])
+    made = LiveSession(presets, client.send, "fast")
     running = asyncio.create_task(made.run())
     await made.open()
     yield made
@@ -125,7 +126,7 @@ async def test_a_session_greets_with_its_settings(session: LiveSession, client: 
 
 async def test_an_unknown_model_is_refused_at_the_door(presets: Gated, client: Client) -> None:
     with pytest.raises(UnknownPreset):
-        await LiveSession(presets, client.send, "fats", lambda segments: []).open()
+        await LiveSession(presets, client.send, "fats").open()
 
 
 async def test_a_commit_is_answered_from_its_item_to_its_text(
@@ -202,7 +203,7 @@ class Heard(Hearing):
 
 
 async def test_speech_is_told_of_with_the_item_that_it_becomes(presets: Gated, client: Client) -> None:
-    session = LiveSession(presets, client.send, "fast", lambda segments: [], Heard)
+    session = LiveSession(presets, client.send, "fast", Heard)
     running = asyncio.create_task(session.run())
     await session.take({"type": "input_audio_buffer.append", "audio": AUDIO})
     await client.until(lambda: bool(client.of(f"{ITEM}.completed")))
@@ -264,7 +265,7 @@ async def test_a_client_that_is_quicker_than_its_preset_waits(
 ) -> None:
     monkeypatch.setattr("serve_app.realtime.session.MOST_WAITING", 1)
     slow = presets.gates[0] = asyncio.Event()
-    session = LiveSession(presets, client.send, "fast", lambda segments: [])
+    session = LiveSession(presets, client.send, "fast")
     running = asyncio.create_task(session.run())
     await session.take({"type": "session.update", "session": NO_TURNS})
     await say(session)  # is being told

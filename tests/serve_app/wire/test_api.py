@@ -77,6 +77,16 @@ async def test_the_model_may_be_an_alias(client: httpx.AsyncClient, presets: Fak
     assert presets.asked[0][0] == "fast"
 
 
+async def test_a_client_that_wants_its_own_work_shares_none(client: httpx.AsyncClient, presets: FakePresets) -> None:
+    files = {"file": ("clip.flac", b"sound")}
+    alone = {"Cache-Control": "no-cache"}
+    for headers in ({}, {}, alone, alone):
+        await client.post(PATH, data={"model": "fast"}, files=files, headers=headers)
+    nonces = [options.nonce for _, _, options in presets.asked]
+    assert nonces[:2] == ["", ""]
+    assert len({*nonces}) == 3
+
+
 @pytest.mark.parametrize(
     ("response_format", "kind", "begins"),
     [
