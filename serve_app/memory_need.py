@@ -5,7 +5,8 @@
 - CUDA: 0.5 for a process's context, its kernels and cuBLAS.
 - Whisper: faster-whisper's README measures large-v2 in float16 with beam 5 at 4.5 GB for one window and 6.1 GB for
   eight: 0.22 a window, 0.7 besides. Smaller models are scaled by layers × width, wider beams by beam / 5; activations
-  in float32 (which int8 and int8_float32 have too) count twice.
+  in float32 (which int8 and int8_float32 have too) count twice. The same table has Transformers at 4.96 GB for one
+  window, which are 1.4 a window as each beam has keys and values of its own, and whisper.cpp at 4.13 for its only one.
 - wav2vec2: the activations of a window of 30 s, measured on a CPU with random weights: 0.49 GB (base) and 0.69 (large),
   and as much again for each further window; 0.5 besides for cuDNN's work space, which is a guess.
 - pyannote: 12.1 GiB were seen reserved with 32 chunks of 10 s (pyannote-audio, issue 1963): 1.8 are activations, the
@@ -24,14 +25,18 @@ from model_store.publishing.catalog import Catalog, Entry
 from model_store.references import Reference
 from serve_app.config import AlignmentArgs, DiarizationArgs, TranscriptionArgs
 from serve_app.models.devices import CUDA_GB
-from serve_app.models.transcribers.registry import DEFAULT
 
 StageArgs = TranscriptionArgs | AlignmentArgs | DiarizationArgs
 
 WIDEST_MEASURED_BEAM = 5
-WHISPER_WORK_GB, WHISPER_WINDOW_GB = 0.7, 0.22
+WHISPER_GB = {"faster-whisper": (0.7, 0.22), "transformers": (0.0, 1.4), "whisper-cpp": (0.0, 0.55)}
+"""Back end → GB of work, and of each window, of a large Whisper in float16 with a beam of 5."""
 WHISPER_SIZES = ((76, 4 * 384), (145, 6 * 512), (484, 12 * 768), (1528, 24 * 1024), (3088, 32 * 1280))
 """MB of the weights in float16 → layers × width: tiny, base, small, medium, large."""
+FLOAT32_INSIDE = ("float32", "int8", "int8_float32", "int16")
+"""Compute types whose activations are float32."""
+GGML_BYTES = {"q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32, "q4_0": 18 / 32}
+"""Bytes of a parameter: those of a block of 32 with its scale and least, divided; others count as a byte."""
 WAV2VEC2_WORK_GB = 0.5
 WAV2VEC2_BATCH = 16
 """Windows at once on a GPU where the config does not say."""
@@ -72,10 +77,10 @@ class Need:
 def need_of(args: StageArgs, catalog: Catalog) -> Need | None:
     """Return what a stage needs; None when it is borrowed, or the catalog does not know what its weights take.
 
-    Also None for a transcription back end other than faster-whisper, of which nothing was measured.
+    Also None for another package's back end.
     """
     match args:
-        case TranscriptionArgs() if args.backend != DEFAULT:
+        case TranscriptionArgs() if args.backend not in WHISPER_GB:
             return None
         case TranscriptionArgs():
             entries = [_entry(args.model, catalog)]
@@ -106,18 +111,17 @@ def _whisper(args: TranscriptionArgs, entry: Entry) -> Need:
     loaded = saved if args.compute_type in ("default", "auto") else args.compute_type
     mb = entry.memory_mb * bytes_each(loaded) / bytes_each(saved or loaded)
     scale = _whisper_scale(mb * bytes_each("float16") / bytes_each(loaded))
-    activations = 1 if loaded.endswith("float16") else 2
+    activations = 2 if loaded in FLOAT32_INSIDE else 1
     beams = max(1.0, args.beam_size / WIDEST_MEASURED_BEAM)
-    return Need(
-        mb / 1000,
-        WHISPER_WORK_GB * scale * activations,
-        WHISPER_WINDOW_GB * scale * activations * beams,
-        args.largest_batch,
-    )
+    work, window = WHISPER_GB[args.backend]
+    batch = 1 if args.backend == "whisper-cpp" else args.largest_batch
+    return Need(mb / 1000, work * scale * activations, window * scale * activations * beams, batch)
 
 
-def bytes_each(compute_type: str) -> int:
-    """Return the bytes of a parameter that CTranslate2 holds in a compute type."""
+def bytes_each(compute_type: str) -> float:
+    """Return the bytes of a parameter that is held in a compute type, CTranslate2's or (`q5_1`) ggml's."""
+    if compute_type.startswith("q"):
+        return GGML_BYTES.get(compute_type, 1)
     if compute_type.startswith("int8"):
         return 1
     return 2 if compute_type in ("float16", "bfloat16", "int16") else 4

@@ -1,8 +1,9 @@
 """What each preset gives and takes, in one table: `python -m serve_app.presets_table [FILE …]`.
 
 Models and stages are those of the Serve config, weights those of the catalog's manifests, a GPU's need that of
-`memory_need`. Speed and error stand there only where they were measured, with the command that measures them; no
-number is anybody's guess. `LEVELS` says what `basic` and `advanced` alignment mean to a user.
+`memory_need`. Speed and error were measured by us, with the command that measures them, or published by the models'
+makers, which is what to expect; no number is anybody's guess. `LEVELS` says what `basic` and `advanced` alignment mean
+to a user.
 """
 
 import sys
@@ -47,6 +48,18 @@ DEMO = {
     ),
 }
 """Of `configs/local.yaml`'s presets with the demo models, on 2 CPU threads; the others were not measured."""
+LARGE_SPEED = 46
+"""Seconds of audio a second: 13 minutes in 17 s by large-v2 in float16, 8 windows at once, on an RTX 3070 Ti, as
+faster-whisper's README has it."""
+PUBLISHED = {
+    "tiny": (10, "7.5 %"),
+    "base": (7, "5.0 %"),
+    "small": (4, "3.4 %"),
+    "medium": (2, "2.9 %"),
+    "large-v3": (1, "2.0 %"),
+}
+"""Whisper → how much quicker than large (openai-whisper's README), and errors on LibriSpeech test-clean (the models'
+pages on the hub; large-v3: the Open ASR Leaderboard)."""
 UNKNOWN = Measured(NOT_MEASURED, NOT_MEASURED, "measure it: benchmarks.latency --url …, benchmarks.accuracy --url …")
 
 
@@ -75,7 +88,6 @@ def _row(args: PresetArgs, presets: dict[str, PresetArgs], catalog: Catalog) -> 
     own = [catalog.entries[name] for name in names if name in catalog.entries]
     on_gpu = [stage for stage in (args.transcription, args.alignment, args.diarization) if stage and _on_gpu(stage)]
     needs = [need.total for stage in on_gpu if (need := need_of(stage, catalog))]
-    demo = all(name.startswith("demo-") for name in names)
     speakers = args.diarization is not None and args.preset in ("high", "premium")
     return Row(
         args.preset,
@@ -83,7 +95,21 @@ def _row(args: PresetArgs, presets: dict[str, PresetArgs], catalog: Catalog) -> 
         ", ".join(_gives(args, speakers)),
         sum(entry.memory_mb for entry in own),
         sum(needs) if needs else None,
-        DEMO.get(args.preset, UNKNOWN) if demo else UNKNOWN,
+        _figures(args.preset, names),
+    )
+
+
+def _figures(preset: str, models: Sequence[str]) -> Measured:
+    if all(name.startswith("demo-") for name in models):
+        return DEMO.get(preset, UNKNOWN)
+    size = models[0].removeprefix("whisper-").removesuffix("-int8")
+    if size not in PUBLISHED:
+        return UNKNOWN
+    quicker, error = PUBLISHED[size]
+    return Measured(
+        f"{LARGE_SPEED * quicker} ×",
+        error,
+        f"published: text only on an RTX 3070 Ti, {quicker} × large's speed; LibriSpeech test-clean",
     )
 
 

@@ -4,6 +4,7 @@ The GPUs are resources that Ray counts and no card stands behind, so `device: cu
 replicas, borrowed stages and sleeping presets stay as they are written.
 """
 
+import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -19,11 +20,13 @@ import yaml
 
 from benchmarks.scoring import plain
 from model_store import Catalog, ModelInfo, open_store, publish
+from model_store.sources import DirectorySource
 from serve_app.serve_config import check_serve_config
 from tests.cluster.conftest import BIN, STARTS_WITHIN_S, Cluster, free_port
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.cluster
+DATA = ROOT / "tests" / "data"
 DEMO = {"whisper-ct2": "demo-whisper", "wav2vec2-ctc": "demo-align", "pyannote-pipeline": "demo-diarization"}
 
 
@@ -32,7 +35,7 @@ def real_names(store: Path) -> None:
     """Publish the demo models under the names of the real ones, in the store that the cluster reads."""
     catalog = Catalog.load(ROOT / "configs" / "models.yaml")
     for name, entry in catalog.entries.items():
-        if not name.startswith("demo-"):
+        if entry.kind in DEMO and not name.startswith("demo-"):
             info = ModelInfo(kind=entry.kind, languages=("en",))
             publish(catalog.source(DEMO[entry.kind]), name, open_store(store), "test", info)
 
@@ -60,6 +63,50 @@ def test_a_config_deploys_and_answers(
         assert len(plain(answer.text)) >= 4
         assert {segment.speaker for segment in answer.segments} == {"A"}
     assert _gpus_taken() == pytest.approx(_gpus_awake(text), abs=0.01)
+
+
+@pytest.mark.slow
+def test_presets_of_other_back_ends_answer(cluster: Cluster, store: Path, tmp_path: Path, sample: Any) -> None:
+    backends = {"fast": "transformers", "balanced": "whisper-cpp"}
+    config = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
+    apps = {app["name"]: app for app in config["applications"]}
+    for preset, backend in backends.items():
+        stage = {"model": _published(backend, store, tmp_path), "backend": backend, "device": "cpu"}
+        named = {"name": preset, "route_prefix": f"/{preset}"}
+        apps[preset] = {**apps["fast"], **named, "args": {"preset": preset, "transcription": stage}}
+    apps["gateway"]["args"] = {"presets": list(backends)}
+    port = config["http_options"]["port"] = free_port()
+    path = tmp_path / "backends.yaml"
+    path.write_text(yaml.safe_dump({**config, "applications": [apps[name] for name in ("gateway", *backends)]}))
+    _deploy(cluster, path)
+    _until(f"http://127.0.0.1:{port}/ready", _all_ready_or_asleep)
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=200, max_retries=0)
+    spoken = [word["text"] for word in json.loads((DATA / "one_sentence.json").read_text())["words"]]
+    for preset in backends:
+        with sample("one_sentence").path.open("rb") as audio:
+            answer = client.audio.transcriptions.create(model=preset, file=audio, response_format="verbose_json")
+        assert plain(answer.text) == spoken
+        assert answer.segments[0].avg_logprob > -1
+
+
+def _published(backend: str, store: Path, folder: Path) -> str:
+    """Publish the demo Whisper in a back end's format; return the snapshot's name."""
+    shipped, made = ROOT / "demo" / "models" / "whisper", folder / backend
+    made.mkdir()
+    if backend == "whisper-cpp":
+        pytest.importorskip("_pywhispercpp")
+        from training.whisper.to_ggml import to_ggml
+
+        to_ggml(shipped, made / "ggml-demo.bin")
+    else:
+        from training.whisper.restore import to_transformers_folder
+
+        to_transformers_folder(shipped, made)
+    kind = {"whisper-cpp": "whisper-ggml", "transformers": "whisper-transformers"}[backend]
+    publish(
+        DirectorySource(str(made), made), f"demo-{backend}", open_store(store), "v1", ModelInfo(kind, "MIT", ("en",))
+    )
+    return f"demo-{backend}"
 
 
 def test_a_model_that_nobody_published_is_told_with_its_mend(cluster: Cluster, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ models:
   small: {kind: whisper-ct2, source: "directory:a", licence: MIT, compute_type: float16, memory_mb: 484}
   unweighed: {kind: whisper-ct2, source: "directory:a", licence: MIT, compute_type: float16}
   base-en: {kind: wav2vec2-ctc, source: "directory:a", licence: MIT, compute_type: float32, memory_mb: 378}
+  large-q5: {kind: whisper-ggml, source: "directory:a", licence: MIT, compute_type: q5_0, memory_mb: 1081}
   large-de: {kind: wav2vec2-ctc, source: "directory:a", licence: MIT, compute_type: float32, memory_mb: 1262}
   voices: {kind: pyannote-pipeline, source: "directory:a", licence: MIT, compute_type: float32, memory_mb: 34}
 """
@@ -37,6 +38,29 @@ def gb(args: TranscriptionArgs | AlignmentArgs | DiarizationArgs, catalog: Catal
 @pytest.mark.parametrize(("batch", "measured_gb"), [(1, 4.5), (8, 6.1)])
 def test_large_whisper_needs_what_was_measured_of_it(catalog: Catalog, batch: int, measured_gb: float) -> None:
     assert gb(whisper(batch_size=batch), catalog) == pytest.approx(measured_gb, abs=0.1)
+
+
+@pytest.mark.parametrize(("backend", "measured_gb"), [("transformers", 4.96), ("whisper-cpp", 4.13)])
+def test_so_does_it_by_the_other_back_ends(catalog: Catalog, backend: str, measured_gb: float) -> None:
+    args = whisper(batch_size=1, backend=backend, compute_type="default")
+    assert gb(args, catalog) == pytest.approx(measured_gb, abs=0.1)
+
+
+def test_whisper_cpp_decodes_one_window_whatever_is_asked(catalog: Catalog) -> None:
+    one, many = (whisper(batch_size=size, backend="whisper-cpp", compute_type="default") for size in (1, 16))
+    assert gb(one, catalog) == gb(many, catalog)
+
+
+def test_a_quantised_file_is_small_but_its_model_is_not(catalog: Catalog) -> None:
+    whole, small = (whisper(model, backend="whisper-cpp", compute_type="default") for model in ("large", "large-q5"))
+    needs = [need for args in (whole, small) if (need := need_of(args, catalog))]
+    assert [round(need.weights, 1) for need in needs] == [3.1, 1.1]
+    assert needs[0].window == pytest.approx(needs[1].window, rel=0.02)
+
+
+def test_nobody_knows_another_packages_back_end(catalog: Catalog) -> None:
+    args = whisper().model_copy(update={"backend": "loudness"})
+    assert need_of(args, catalog) is None
 
 
 def test_weights_follow_the_compute_type(catalog: Catalog) -> None:

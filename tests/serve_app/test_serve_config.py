@@ -105,7 +105,7 @@ def test_command_prints_a_line_per_file_or_problem(tmp_path: Path, capsys: pytes
     assert out.splitlines() == [
         f"{CONFIGS / 'single-gpu.yaml'}: ok (5 applications, presets fast, balanced, high, premium; "
         "GPUs: 0.63 awake, 1.11 at most)",
-        f"{CONFIGS / CATALOG}: ok (10 models)",
+        f"{CONFIGS / CATALOG}: ok (35 models)",
     ]
     assert err.splitlines() == [
         f"{bad}:2: http_options.prot: unknown key; did you mean 'port'?",

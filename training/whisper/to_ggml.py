@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,14 +58,22 @@ def place(token: str, number: int) -> int:
     return fixed[token]
 
 
-def to_ggml(shipped: Path, out: Path, half: bool = True) -> Path:
-    """Write the shipped demo Whisper as one ggml file; `half`: matrices as float16. Returns the file."""
+Kind = Literal["f32", "f16", "q8_0"]
+NUMBERS: dict[Kind, int] = {"f32": 0, "f16": 1, "q8_0": 8}
+"""ggml's numbers of how a tensor is saved."""
+FILE_NUMBERS: dict[Kind, int] = {"f32": 0, "f16": 1, "q8_0": 2007}
+"""And of what most of a file's matrices are; 2000 is the version of the quantisation."""
+BLOCK = 32
+
+
+def to_ggml(shipped: Path, out: Path, kind: Kind = "f16") -> Path:
+    """Write the shipped demo Whisper as one ggml file; `kind`: how its matrices are saved. Returns the file."""
     named = weights(shipped / "model.bin")
     named["decoder.embed_tokens.weight"] = _spread(named)
     with out.open("wb") as file:
-        _head(file, named, half)
+        _head(file, named, kind)
         for name, value in named.items():
-            _tensor(file, _renamed(name), value, half)
+            _tensor(file, _renamed(name), value, kind)
     return out
 
 
@@ -79,13 +87,15 @@ def _spread(named: Arrays) -> NDArray[np.float32]:
     return spread
 
 
-def _head(file: BinaryIO, named: Arrays, half: bool) -> None:
+def _head(file: BinaryIO, named: Arrays, kind: Kind) -> None:
     from training.whisper.model import MAX_TOKENS, POSITIONS, Size
 
     size = Size()
     sizes = (PLACES, POSITIONS, size.width, size.heads, size.encoder_layers)
     file.write(struct.pack("<i5i", 0x67676D6C, *sizes))
-    file.write(struct.pack("<6i", MAX_TOKENS, size.width, size.decoder_heads, size.decoder_layers, 80, int(half)))
+    file.write(
+        struct.pack("<6i", MAX_TOKENS, size.width, size.decoder_heads, size.decoder_layers, 80, FILE_NUMBERS[kind])
+    )
     filters = _mel_filters()
     file.write(struct.pack("<2i", *filters.shape) + filters.tobytes())
     words = [_bytes(token) for token in tokens.tokens()[: tokens.EOT]]
@@ -117,13 +127,26 @@ def _renamed(name: str) -> str:
     return name
 
 
-def _tensor(file: BinaryIO, name: str, value: NDArray[Any], half: bool) -> None:
-    """Write one tensor; whisper.cpp wants vectors, biases of convolutions (as columns) and positions in float32."""
+def _tensor(file: BinaryIO, name: str, value: NDArray[Any], kind: Kind) -> None:
+    """Write one tensor; whisper.cpp wants vectors, biases of convolutions (as columns) and positions in float32.
+
+    Convolutions are never quantised.
+    """
     if name.startswith("encoder.conv") and value.ndim == 1:
         value = value[:, None]
-    small = value.ndim < 2 or value.shape[-1] == 1 or name.endswith("positional_embedding")
-    kind = np.float16 if half and not small else np.float32
+    if value.ndim < 2 or value.shape[-1] == 1 or name.endswith("positional_embedding"):
+        kind = "f32"
+    elif value.ndim > 2 and kind != "f32":
+        kind = "f16"
     raw = name.encode()
-    file.write(struct.pack("<3i", value.ndim, len(raw), int(kind is np.float16)))
+    file.write(struct.pack("<3i", value.ndim, len(raw), NUMBERS[kind]))
     file.write(struct.pack(f"<{value.ndim}i", *reversed(value.shape)) + raw)
-    file.write(np.ascontiguousarray(value, kind).tobytes())
+    file.write(_q8_0(value) if kind == "q8_0" else value.astype("<f2" if kind == "f16" else "<f4").tobytes())
+
+
+def _q8_0(value: NDArray[Any]) -> bytes:
+    """Return blocks of a float16 scale and 32 signed bytes."""
+    blocks = value.reshape(-1, BLOCK).astype(np.float32)
+    scale = (np.abs(blocks).max(axis=1, keepdims=True) / 127).astype(np.float16)
+    steps = np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale > 0, dtype=np.float32)
+    return np.hstack([scale.view(np.int8).reshape(-1, 2), np.rint(steps).clip(-127, 127).astype(np.int8)]).tobytes()

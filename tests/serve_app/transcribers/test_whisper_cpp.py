@@ -68,6 +68,24 @@ def test_a_file_that_ends_early_is_an_error_in_the_librarys_words(
         load(tmp_path)
 
 
+def test_a_quantised_file_is_half_as_large_and_hears_the_same(
+    snapshot_of: Callable[[str], Path],
+    loaded: Callable[..., Transcriber],
+    demo_models: Path,
+    tmp_path: Path,
+    ten_seconds: Audio,
+) -> None:
+    from training.whisper.to_ggml import to_ggml
+
+    small = to_ggml(demo_models / "whisper", tmp_path / "ggml-q8_0.bin", "q8_0")
+    assert small.stat().st_size < 0.6 * (snapshot_of("whisper-cpp") / "ggml-demo.bin").stat().st_size
+    texts = [
+        model.transcribe([ten_seconds], DecodeOptions("en"))[0].text
+        for model in (load(tmp_path), loaded("whisper-cpp"))
+    ]
+    assert texts[0] == texts[1] != ""
+
+
 def test_a_gpu_that_it_does_not_see_is_one_warning_that_names_the_mend(
     snapshot_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
