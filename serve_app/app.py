@@ -15,9 +15,11 @@ from serve_app.draining import longest_work_s, on_hand
 
 BY_SESSION = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 """The same file with the same options goes to the pipeline that has it in work (see `sharing`), others anywhere."""
+BY_LOAD = "serve_app.routing.LeastLoadedRouter"
 INGRESS = {"ray_actor_options": {"num_cpus": 0.1}}
 STAGE = {
     "ray_actor_options": {"num_cpus": 0.2},
+    "request_router_config": {"request_router_class": BY_LOAD},
     "max_constructor_retry_count": 3,  # a broken snapshot fails fast and says why
 }
 

@@ -19,11 +19,12 @@ Run = Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]]
 
 @dataclass(frozen=True, slots=True)
 class Timed(Generic[Result]):
-    """A result, how long its item waited for a batch, and how long the batch took (seconds)."""
+    """A result, how long its item waited for a batch and how long the batch took (seconds), and whether it was full."""
 
     result: Result
     queue_s: float
     model_s: float
+    full: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +89,7 @@ class Batcher(Generic[Item, Result]):
         took = time.perf_counter() - started
         for waiting, result in answers:
             if not waiting.done.done():
-                waiting.done.set_result(Timed(result, started - waiting.since, took))
+                waiting.done.set_result(Timed(result, started - waiting.since, took, len(batch) == self._size))
 
     def _next_batch(self) -> list[_Waiting[Item, Result]]:
         """The oldest item of the owner whose turn it is, and what can go with it, an item of each owner in turn."""

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import ray
@@ -79,7 +78,7 @@ class Transcription:
 
         async def decode(temperature: float) -> WindowText:
             timed = await self._batcher.submit((options, temperature), samples, owner)
-            return replace(timed.result, queue_s=timed.queue_s, model_s=timed.model_s)
+            return timed.result.run_in(timed.queue_s, timed.model_s, full=timed.full)
 
         return await decode_until_good(decode, options)
 

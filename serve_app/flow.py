@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -29,36 +30,63 @@ async def in_thread(items: Generator[T]) -> AsyncGenerator[T]:
         items.close()
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    size: float
+    free: asyncio.Future[None]
+
+
 class Slots:
     """How many windows or blocks of a request are under way at once: more while they find their stage hungry.
 
     Few fill a few replicas and leave the autoscaler something to see; what waits longer than it is worked on would only
-    wait elsewhere.
+    wait elsewhere. Slots go to who waits longest until `last_in`, then to the largest.
     """
 
     GROWTH = 32
     STEP = 2
     UNHURRIED = 1.5
 
-    def __init__(self, first: int) -> None:
-        self.first = self._limit = first
+    def __init__(self, first: int, replicas: int = 0) -> None:
+        self._most = self.GROWTH * first
+        self.first = self._limit = max(first, 2 * replicas)
         self._taken = 0
         self._quickest = float("inf")
-        self._free = asyncio.Event()
+        self._waiting: list[_Waiting] = []
+        self._largest_first = False
 
-    async def take(self) -> None:
+    async def take(self, size: float = 0.0) -> None:
         """Wait for a slot."""
-        while self._taken >= self._limit:
-            self._free.clear()
-            await self._free.wait()
-        self._taken += 1
+        mine = _Waiting(size, asyncio.get_running_loop().create_future())
+        self._waiting.append(mine)
+        self._admit()
+        try:
+            await mine.free
+        except asyncio.CancelledError:
+            if not mine.free.cancelled():
+                self.give_back()
+            elif mine in self._waiting:
+                self._waiting.remove(mine)
+            raise
+
+    def last_in(self) -> None:
+        """Say that nobody comes after those who wait: the largest ones first, then all end at much the same time."""
+        self._largest_first = True
 
     def give_back(self, *, hungry: bool = False) -> None:
         """Free a slot; a hungry stage gets one more, a sated one no more than it began with."""
         self._taken -= 1
-        most = self.GROWTH * self.first
+        most = max(self._most, self.first)
         self._limit = min(self._limit + self.STEP, most) if hungry else max(self._limit - 1, self.first)
-        self._free.set()
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._taken < self._limit:
+            next_one = max(self._waiting, key=lambda each: each.size) if self._largest_first else self._waiting[0]
+            self._waiting.remove(next_one)
+            if not next_one.free.done():  # who was cancelled has yet to hear of it
+                self._taken += 1
+                next_one.free.set_result(None)
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:

@@ -12,7 +12,8 @@ from serve_app.config import PresetArgs
 from serve_app.facts import StageFacts
 from serve_app.options import AlignOptions, DecodeOptions, SpeakerOptions
 from serve_app.ray_errors import answer
-from serve_app.stages import Audio, WindowText
+from serve_app.routing import replicas_of
+from serve_app.stages import Audio, Stage, WindowText
 from serve_app.transcript import Segment
 from serve_app.voices import Speakers, Voices
 from serve_app.windows import Window
@@ -48,6 +49,10 @@ class RayStages:
             "diarization": self._diarization,
         }
         return {name: stage for name, stage in stages.items() if stage is not None}
+
+    def replicas(self, stage: Stage) -> int:
+        """Return how many replicas a stage has just now; 0 while nobody knows."""
+        return replicas_of(self._all()[stage])
 
     def share(self, samples: Audio) -> object:
         """Put samples into the object store once; stages read them there without a copy."""

@@ -1,7 +1,6 @@
 """A preset's stages in this process: one transcriber, no alignment, no speakers, no Ray."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from serve_app.batching import Batcher, threaded
@@ -9,7 +8,7 @@ from serve_app.errors import UnsupportedOption
 from serve_app.models.transcribers.interface import Transcriber
 from serve_app.options import AlignOptions, DecodeOptions, SpeakerOptions
 from serve_app.quality import decode_until_good
-from serve_app.stages import Audio, WindowText
+from serve_app.stages import Audio, Stage, WindowText
 from serve_app.windows import Window
 
 if TYPE_CHECKING:
@@ -35,6 +34,10 @@ class LocalStages:
     def _detect(self, key: Hashable, clips: Sequence[Audio]) -> list[dict[str, float]]:
         return self._model.detect(clips)
 
+    def replicas(self, stage: Stage) -> int:
+        """Return 1: this process."""
+        return 1
+
     def share(self, samples: Audio) -> object:
         """Return the samples: all stages are here."""
         return samples
@@ -48,7 +51,7 @@ class LocalStages:
 
         async def decode(temperature: float) -> WindowText:
             timed = await self._decoding.submit((options, temperature), cast(Audio, shared), owner)
-            return replace(timed.result, queue_s=timed.queue_s, model_s=timed.model_s)
+            return timed.result.run_in(timed.queue_s, timed.model_s, full=timed.full)
 
         return await decode_until_good(decode, options)
 

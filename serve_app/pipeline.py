@@ -50,7 +50,9 @@ class PresetPipeline:
         """
         if options.diarize and not self._stages.has_diarization:
             raise UnsupportedOption("this preset does not tell speakers apart; use one with diarization", "model")
-        request = _Request(self._stages, options, Slots(self._windows), Slots(self._blocks), told)
+        windows = Slots(self._windows, self._stages.replicas("transcription"))
+        blocks = Slots(self._blocks, self._stages.replicas("diarization") if self._stages.has_diarization else 0)
+        request = _Request(self._stages, options, windows, blocks, told)
         try:
             return await request.run(self._listen(upload, options, request.clock), self._decode)
         except ExceptionGroup as errors:

@@ -1,8 +1,8 @@
 """What the pipeline asks of its three stages, and what they answer; the pipeline knows no more of them than this."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Audio = NDArray[np.float32]
 """Mono samples at 16 kHz in -1…1, shape (samples,); read-only where it comes from the object store."""
+Stage = Literal["transcription", "alignment", "diarization"]
+IDLE = 0.1
+"""Of a batch's time: a window that waited less found its replica idle, or as good as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class WindowText:
     probability: the end of the text and special tokens do not compete, so it is not a part of `avg_logprob`).
     `suspect`: no temperature passed the thresholds, or a loop was cut, and `reason` says which. `queue_s` is how long
     the window waited for its batch, `model_s` how long the batch took; both are sums over all temperatures tried.
+    `batch_full`: no other window had found room in the (last) batch.
     """
 
     text: str
@@ -40,9 +44,19 @@ class WindowText:
     no_speech_prob: float = 0.0
     queue_s: float = 0.0
     model_s: float = 0.0
+    batch_full: bool = False
     token_logprobs: tuple[float, ...] = ()
     suspect: bool = False
     reason: str = ""
+
+    def run_in(self, queue_s: float, model_s: float, *, full: bool) -> "WindowText":
+        """Return it with how it was run: what it waited, what its batch took (seconds), whether that was full."""
+        return replace(self, queue_s=queue_s, model_s=model_s, batch_full=full)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether its model could have done with more: it waited for no batch, or its batch had room."""
+        return not self.batch_full or self.queue_s < IDLE * self.model_s
 
     def segment(
         self, window: Window, start: float, end: float, text: str, tokens: tuple[int, ...], words: tuple[Word, ...] = ()
@@ -70,6 +84,9 @@ class Stages(Protocol):
 
     has_alignment: bool
     has_diarization: bool
+
+    def replicas(self, stage: Stage) -> int:
+        """Return how many replicas a stage has just now; 0 while nobody knows."""
 
     def share(self, samples: Audio) -> object:
         """Put the samples of a window or a block where every stage can read them."""

@@ -19,6 +19,8 @@ from serve_app.windows import Window
 NO_ALIGNMENT = "this preset has no alignment: times are those of segments, not of words"
 NO_ALIGNER = "no aligner for language '{}': times are those of segments, not of words"
 SUSPECT = "{} of {} windows stayed below the quality thresholds; their segments are marked suspect"
+MOST_PLACED = 256
+"""Windows whose words are being placed; while there are as many, transcription waits."""
 LISTEN_TO = 3
 """Windows in which the language of a file is heard."""
 
@@ -43,6 +45,8 @@ class WindowWork:
         self._heard: dict[str, float] = {}
         self._count = self._suspect = 0
         self._listen_to = min(LISTEN_TO, slots.first)
+        self._ahead = asyncio.Semaphore(max(1, stages.replicas("transcription")))
+        self._placing = asyncio.Semaphore(MOST_PLACED)
 
     @property
     def language(self) -> str:
@@ -56,7 +60,7 @@ class WindowWork:
 
     async def send(self, group: asyncio.TaskGroup, heard: HeardWindow) -> None:
         """Put a window to work as soon as not too many are."""
-        await self._slots.take()
+        await self._ahead.acquire()
         self._count += 1
         self._tally.one("windows")
         shared = self._stages.share(heard.samples)
@@ -68,6 +72,7 @@ class WindowWork:
 
     def end(self, group: asyncio.TaskGroup) -> None:
         """Say that no window will follow."""
+        self._slots.last_in()
         self._tasks.put_nowait(None)
         if self._language.done() or len(self._first) == self._listen_to:
             return
@@ -117,18 +122,29 @@ class WindowWork:
         return segments if channel is None else spoken_by(speaker_of(channel, self._options), segments)
 
     async def _written(self, window: Window, shared: object) -> Sequence[Segment]:
-        hungry = False
+        text = await self._decoded(window, shared)
         try:
-            text = await self._transcribed(shared)
-            self._tally.one("transcribed")
-            hungry = text.queue_s < text.model_s
-            self._heard[text.language] = self._heard.get(text.language, 0) + window.stop - window.start
-            self._suspect += text.suspect
             if not text.text.strip():
                 return ()
             return await self._aligned(window, shared, text) if self._align else (plain_segment(window, text),)
         finally:
+            self._placing.release()
+
+    async def _decoded(self, window: Window, shared: object) -> WindowText:
+        """Return a window's text when its turn has come, and when there is room to place its words."""
+        await self._slots.take(window.stop - window.start)
+        self._ahead.release()
+        hungry = False
+        try:
+            text = await self._transcribed(shared)
+            hungry = text.hungry
+            await self._placing.acquire()
+        finally:
             self._slots.give_back(hungry=hungry)
+        self._tally.one("transcribed")
+        self._heard[text.language] = self._heard.get(text.language, 0) + window.stop - window.start
+        self._suspect += text.suspect
+        return text
 
     async def _transcribed(self, shared: object) -> WindowText:
         options = replace(self._options.decode, language=await asyncio.shield(self._language))

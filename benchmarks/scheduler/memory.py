@@ -62,6 +62,9 @@ async def _run(path: Path) -> dict[str, float]:
     from serve_app.pipeline import PresetPipeline
 
     class Listening(SimulatedStages):
+        def replicas(self, stage: Any) -> int:
+            return 1
+
         def share(self, samples: Any) -> object:
             return np.array([0, len(samples)])
 

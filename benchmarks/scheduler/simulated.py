@@ -1,7 +1,8 @@
 """The service's own scheduler over simulated replicas: how much of 1, 4, 16 and 64 of them one long file uses.
 
 The pipeline, its flow of windows and the batches are the real ones; a model is a pause as long as its batch would take.
-Replicas are chosen as Serve does it: the shorter queue of two that are picked at random.
+Replicas are chosen as `routing` does it: the shortest queue. A batch takes as long as its windows would one by one, so
+that its size is 1, as the calibration of a real model would find.
 """
 
 import asyncio
@@ -21,13 +22,13 @@ from serve_app.flow import Clock
 from serve_app.listening import Heard, HeardBlock, HeardEnd, HeardWindow, Upload
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.pipeline import PresetPipeline
-from serve_app.stages import Audio, WindowText
+from serve_app.stages import Audio, Stage, WindowText
 from serve_app.transcript import Segment
 from serve_app.voices import Speakers, Voices
 from serve_app.windows import SAMPLE_RATE, Window
 
 HOURS = 3.0
-RUN_S = 4.0
+RUN_S = 15.0
 """Seconds that a perfect scheduler would take."""
 REPLICAS = (1, 4, 16, 64)
 COST = {"transcription": 1.0, "alignment": 0.25, "diarization": 0.5}
@@ -55,9 +56,8 @@ class Replicas(Generic[Item, Result]):
         self._waiting = [0] * count
 
     async def submit(self, item: Item, owner: str) -> Timed[Result]:
-        """Send an item to the less loaded of two replicas."""
-        pair = random.sample(range(len(self._batchers)), min(2, len(self._batchers)))
-        chosen = min(pair, key=lambda index: self._waiting[index])
+        """Send an item to the least loaded replica."""
+        chosen = min(range(len(self._batchers)), key=lambda index: (self._waiting[index], random.random()))
         self._waiting[chosen] += 1
         try:
             return await self._batchers[chosen].submit(None, item, owner)
@@ -69,9 +69,9 @@ class Replicas(Generic[Item, Result]):
 class SimulatedStages:
     """Stages whose replicas only take time; `pace` turns seconds of speech into seconds of work."""
 
-    replicas: int
+    count: int
     pace: float
-    batch_size: int = 4
+    batch_size: int = 1
     has_alignment: bool = True
     has_diarization: bool = True
     stages: dict[str, Replicas[Any, Any]] = field(default_factory=dict)
@@ -82,7 +82,11 @@ class SimulatedStages:
 
         for stage in COST:
             size = 1 if stage == "diarization" else self.batch_size
-            self.stages[stage] = Replicas(self.replicas, size, cost(stage), lambda item: item)
+            self.stages[stage] = Replicas(self.count, size, cost(stage), lambda item: item)
+
+    def replicas(self, stage: Stage) -> int:
+        """Return how many there are."""
+        return self.count
 
     def share(self, samples: Audio) -> object:
         """Return the samples: here they are but the window's ends."""
@@ -95,7 +99,7 @@ class SimulatedStages:
     async def transcribe(self, shared: object, options: DecodeOptions, owner: str) -> WindowText:
         """Take a window's time."""
         timed = await self.stages["transcription"].submit(shared, owner)
-        return WindowText("word", "en", queue_s=timed.queue_s, model_s=timed.model_s)
+        return WindowText("word", "en").run_in(timed.queue_s, timed.model_s, full=timed.full)
 
     async def align(
         self, shared: object, window: Window, text: WindowText, options: AlignOptions, owner: str

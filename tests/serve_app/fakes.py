@@ -16,7 +16,7 @@ from serve_app.flow import Clock
 from serve_app.listening import Heard, HeardBlock, HeardEnd, HeardWindow, Upload
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.presets import PresetStatus
-from serve_app.stages import Audio, WindowText
+from serve_app.stages import Audio, Stage, WindowText
 from serve_app.transcript import Segment, SpeakerTurn, Transcript, Word
 from serve_app.voices import Speakers, Voices
 from serve_app.windows import SAMPLE_RATE, Window
@@ -104,6 +104,7 @@ class FakeStages:
     language: str = "en"
     aligned_languages: frozenset[str] = frozenset({"en"})
     turns: Sequence[SpeakerTurn] = ()
+    copies: int = 1
     say: Callable[[Window], str] = say
     suspect: Sequence[Window] = ()
     voices: Sequence[int] = ()
@@ -114,6 +115,10 @@ class FakeStages:
     most_at_once: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     shared: list[Audio] = field(default_factory=list)
     _watchers: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
+
+    def replicas(self, stage: Stage) -> int:
+        """As many of each."""
+        return self.copies
 
     def share(self, samples: Audio) -> object:
         self.shared.append(samples)

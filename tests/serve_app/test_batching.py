@@ -76,6 +76,13 @@ async def test_everybody_gets_their_own_result(model: Model) -> None:
     assert await results(tasks) == [2 * item for item in range(20)]
 
 
+async def test_each_is_told_whether_its_batch_was_full(model: Model) -> None:
+    batcher = Batcher(threaded(model.run, 1), 2)
+    tasks = [await held(model, batcher), *send(batcher, "a", range(1, 4))]
+    model.may_go.set()
+    assert [timed.full for timed in await asyncio.gather(*tasks)] == [False, True, True, False]
+
+
 async def test_what_waits_is_decoded_together_up_to_the_bound(model: Model) -> None:
     batcher = Batcher(threaded(model.run, 1), 4)
     tasks = [await held(model, batcher), *send(batcher, "a", range(1, 11))]

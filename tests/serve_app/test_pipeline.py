@@ -148,13 +148,52 @@ async def test_segments_stay_in_the_order_of_time_however_late_a_window_answers(
     assert [each.start for each in (await task).segments] == [0, 5, 10, 20]
 
 
-async def test_a_window_is_aligned_as_soon_as_its_text_is_there() -> None:
-    stages = FakeStages(gates={"alignment": asyncio.Event()})
+async def test_a_window_is_aligned_as_soon_as_its_text_is_there_beside_the_next_ones_transcription() -> None:
+    stages = FakeStages(gates={"alignment": asyncio.Event(), WINDOWS[1]: asyncio.Event()})
     task = asyncio.create_task(run(stages, in_flight=1))
-    await stages.until(lambda: len(stages.calls("alignment")) == 1)
-    assert len(stages.calls("transcription")) == 1
-    stages.gates["alignment"].set()
+    await stages.until(lambda: len(stages.calls("alignment")) == 1 and len(stages.calls("transcription")) == 2)
+    for gate in stages.gates.values():
+        gate.set()
     await task
+
+
+async def test_transcription_waits_while_too_many_windows_wait_for_their_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.window_work.MOST_PLACED", 2)
+    stages = FakeStages(gates={"alignment": asyncio.Event()})
+    task = asyncio.create_task(run(stages, windows=[window(i, i + 0.5) for i in range(8)], in_flight=1))
+    await stages.until(lambda: len(stages.calls("alignment")) == 2 and len(stages.calls("transcription")) == 3)
+    while len(stages.shared) < 4:
+        await asyncio.sleep(0.001)  # one more is heard and waits
+    assert len(stages.calls("transcription")) == 3
+    stages.gates["alignment"].set()
+    assert len((await task).segments) == 8
+
+
+async def test_a_stage_of_many_replicas_is_filled_from_the_start() -> None:
+    stages = FakeStages(gates={"transcription": asyncio.Event()}, copies=4)
+    task = asyncio.create_task(run(stages, windows=[window(i, i + 0.5) for i in range(25)], in_flight=1))
+    await stages.until(lambda: len(stages.calls("transcription")) == 8)
+    stages.gates["transcription"].set()
+    assert len((await task).segments) == 25
+
+
+async def test_of_the_last_windows_the_longest_goes_first_and_segments_stay_in_order() -> None:
+    many = [window(10 * at, 10 * at + length) for at, length in enumerate([3, 3, 3, 3, 1, 2])]
+    stages = FakeStages(gates={each: asyncio.Event() for each in many[:4]}, copies=2)
+    all_heard = asyncio.Event()
+
+    def told(event: Event) -> None:
+        if isinstance(event, Progress) and event.all_heard:
+            all_heard.set()
+
+    task = asyncio.create_task(pipeline(stages, many, 4).run(b"upload", ENGLISH, told))
+    await asyncio.wait_for(all_heard.wait(), 10)
+    stages.gates[many[0]].set()
+    await stages.until(lambda: len(stages.calls("transcription")) == 6)
+    assert [call.window for call in stages.calls("transcription")][4:] == [many[5], many[4]]
+    for gate in stages.gates.values():
+        gate.set()
+    assert [each.start for each in (await task).segments] == [0, 10, 20, 30, 40, 50]
 
 
 async def test_no_more_windows_are_under_way_than_allowed() -> None:
@@ -163,27 +202,6 @@ async def test_no_more_windows_are_under_way_than_allowed() -> None:
     transcript = await run(stages, windows=many, in_flight=3)
     assert stages.most_at_once["transcription"] <= 3 * Slots.GROWTH
     assert len(transcript.segments) == 25
-
-
-async def test_a_hungry_stage_is_sent_more_and_a_sated_one_no_more_than_at_first() -> None:
-    slots = Slots(2)
-    for _ in range(2):
-        await slots.take()
-    waiting = [asyncio.create_task(slots.take()) for _ in range(6)]
-
-    async def through() -> int:
-        await asyncio.sleep(0.01)
-        return sum(task.done() for task in waiting)
-
-    slots.give_back(hungry=True)
-    assert await through() == 1 + Slots.STEP
-    slots.give_back()
-    assert await through() == 1 + Slots.STEP
-    for _ in range(3):
-        slots.give_back()
-    assert await through() == 5
-    slots.give_back()
-    await asyncio.wait_for(waiting[5], 1)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
