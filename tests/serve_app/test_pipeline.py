@@ -160,13 +160,14 @@ async def test_a_window_is_aligned_as_soon_as_its_text_is_there_beside_the_next_
 async def test_transcription_waits_while_too_many_windows_wait_for_their_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve_app.window_work.MOST_PLACED", 2)
     stages = FakeStages(gates={"alignment": asyncio.Event()})
-    task = asyncio.create_task(run(stages, windows=[window(i, i + 0.5) for i in range(8)], in_flight=1))
-    await stages.until(lambda: len(stages.calls("alignment")) == 2 and len(stages.calls("transcription")) == 3)
-    while len(stages.shared) < 4:
-        await asyncio.sleep(0.001)  # one more is heard and waits
-    assert len(stages.calls("transcription")) == 3
+    task = asyncio.create_task(run(stages, windows=[window(i, i + 0.5) for i in range(25)], in_flight=1))
+    at_most = 2 + 2 + 2 * Slots.STEP  # those that are placed, the slots at first, and what the two hungry ones added
+    await stages.until(lambda: len(stages.calls("transcription")) == at_most)
+    while len(stages.shared) <= at_most:
+        await asyncio.sleep(0.001)  # one more is heard, and waits
+    assert (len(stages.calls("alignment")), len(stages.calls("transcription"))) == (2, at_most)
     stages.gates["alignment"].set()
-    assert len((await task).segments) == 8
+    assert len((await task).segments) == 25
 
 
 async def test_a_stage_of_many_replicas_is_filled_from_the_start() -> None:
