@@ -21,6 +21,8 @@ from serve_app.config import TranscriptionArgs
 SIZES = (1, 2, 4, 8, 16, 32)
 ENOUGH = 0.95
 """A smaller batch that gets so near to the best throughput is taken: its windows wait less."""
+GAINING = 0.8
+"""In twice the batch each window took this much of the time, or less: the next size is taken unmeasured."""
 BUDGET_S = 4.0
 """What measuring sizes may take, and two batches at once again; sizes 1 and 2 are measured whatever they take."""
 ROUNDS = 2
@@ -110,11 +112,13 @@ def place(cache: Path | str, key: Mapping[str, Any]) -> Path:
 def measured(model: Measurable, args: TranscriptionArgs, clock: Clock = time.perf_counter) -> Tuning:
     """Measure: the smallest batch near the best throughput, then whether two such batches at once do more."""
     most = args.largest_batch
-    seconds = _by_size(model, [*(size for size in SIZES if size < most), most], clock)
+    seconds, too_slow = _by_size(model, [*(size for size in SIZES if size < most), most], clock)
     batch_size = smallest_good(seconds)
+    if too_slow and batch_size == max(seconds) and seconds[batch_size] <= GAINING * seconds[batch_size // 2]:
+        batch_size = min(most, 2 * batch_size)
     at_once = args.workers
     if at_once == "auto":
-        at_once = _worth_two(model, batch_size, seconds[batch_size], clock)
+        at_once = _worth_two(model, batch_size, seconds[batch_size], clock) if batch_size in seconds else 1
     return Tuning(batch_size, at_once, seconds)
 
 
@@ -131,19 +135,21 @@ def device_name(device: str) -> str:
     return _field([Path("/proc/cpuinfo")], "model name") or platform.processor() or device
 
 
-def _by_size(model: Measurable, sizes: Iterable[int], clock: Clock) -> dict[int, float]:
-    """Measure ascending batch sizes until time is up, the device is full, or two in a row gained nothing."""
+def _by_size(model: Measurable, sizes: Iterable[int], clock: Clock) -> tuple[dict[int, float], bool]:
+    """Measure ascending batch sizes until two in a row gained nothing, the device is full, or (True) time is up."""
     began = clock()
     seconds: dict[int, float] = {}
     for size in sizes:
         expected = ROUNDS * size * min(seconds.values(), default=0.0)
-        if size > 2 and (clock() - began + expected > BUDGET_S or _in_vain(list(seconds.values()))):
+        if size > 2 and _in_vain(list(seconds.values())):
             break
+        if size > 2 and clock() - began + expected > BUDGET_S:
+            return seconds, True
         took = _quickest(lambda size=size: model.forced(size), clock, first=not seconds)  # type: ignore[misc]
         if took is None:
             break
         seconds[size] = took / size
-    return seconds
+    return seconds, False
 
 
 def _in_vain(seconds: list[float]) -> bool:

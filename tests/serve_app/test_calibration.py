@@ -77,7 +77,7 @@ def test_a_gpu_is_measured_further() -> None:
 
 
 def test_a_slow_model_is_not_measured_for_long() -> None:
-    model = Written(lambda size: 3.0 + size)
+    model = Written(lambda size: 0.5 + 3 * size)
     tuning = run(model)
     assert set(tuning.seconds_per_window) == {1, 2}
     assert (tuning.batch_size, tuning.at_once) == (2, 1)
@@ -85,6 +85,14 @@ def test_a_slow_model_is_not_measured_for_long() -> None:
     quick = Written(lambda size: 0.1 + 0.1 * size)
     run(quick)
     assert quick.now <= BUDGET_S + 4 * 0.1 * 17
+
+
+def test_a_size_is_presumed_that_there_was_no_time_for_where_the_last_one_gained_much() -> None:
+    model = Written(lambda size: 3.0 + size)
+    assert run(model).batch_size == 4
+    assert run(model, TranscriptionArgs(model="m", device="cpu", batch_size=2)).batch_size == 2
+    full = Written(lambda size: 0.1 + 0.1 * size, room=2)
+    assert run(full).batch_size == 2
 
 
 def test_a_batch_that_does_not_fit_ends_measuring() -> None:
