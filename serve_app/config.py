@@ -93,7 +93,23 @@ def _number_or_auto(lowest: int, highest: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-class TranscriptionArgs(Strict):
+class DeviceArgs(Strict):
+    """Where a stage's model runs: `cuda` falls back to the CPU, with a warning, unless the GPU is required."""
+
+    device: Device = "auto"
+    gpu_required: bool = Field(
+        default=False, description="with device: cuda: fail to start where no GPU can be used, instead of a slow CPU"
+    )
+    threads: int = Field(default=0, ge=0, description="CPU threads of one replica; 0: as many as Ray gave it")
+
+    @model_validator(mode="after")
+    def _required_is_wanted(self) -> Self:
+        if self.gpu_required and self.device != "cuda":
+            raise ValueError(f"gpu_required needs device: cuda, not {self.device}; set it, or leave gpu_required out")
+        return self
+
+
+class TranscriptionArgs(DeviceArgs):
     """The transcription stage: a Whisper snapshot, `name@revision`, of a kind that its back end reads."""
 
     model: str
@@ -103,9 +119,7 @@ class TranscriptionArgs(Strict):
         "none: RAYSCRIBE_BACKEND, else faster-whisper",
         validate_default=True,
     )
-    device: Device = "auto"
     compute_type: ComputeType = "default"
-    threads: int = Field(default=0, ge=0, description="CPU threads of one replica; 0: as many as Ray gave it")
     batch_size: Annotated[int | Literal["auto"], _number_or_auto(1, 256)] = Field(
         default="auto", description="windows decoded together at most; auto: as measured on this machine"
     )
@@ -148,13 +162,11 @@ class TranscriptionArgs(Strict):
         return self
 
 
-class AlignmentArgs(Strict):
+class AlignmentArgs(DeviceArgs):
     """The alignment stage: a wav2vec2 CTC snapshot per language, or another application's Alignment (`app`)."""
 
     app: str | None = None
     models: dict[str, str] = Field(default_factory=dict, description="language code → name@revision")
-    device: Device = "auto"
-    threads: int = Field(default=0, ge=0)
     batch_size: int | None = Field(
         default=None, ge=1, le=256, description="windows in the model at once; none: 1 on a CPU, 16 on a GPU"
     )
@@ -167,13 +179,11 @@ class AlignmentArgs(Strict):
         return self
 
 
-class DiarizationArgs(Strict):
+class DiarizationArgs(DeviceArgs):
     """The diarization stage: a pyannote pipeline snapshot, or another application's Diarization (`app`)."""
 
     app: str | None = None
     model: str | None = None
-    device: Device = "auto"
-    threads: int = Field(default=0, ge=0)
     batch_size: int = Field(default=16, ge=1, le=256, description="chunks in the model at once; bounds its memory")
     known_threshold: float = Field(
         default=0.8,

@@ -22,6 +22,7 @@ RayscribeError
 ├── PresetUnavailable (503)
 │   └── ReplicaLost
 ├── StageFailed (500)
+├── GpuUnavailable (500)
 └── BackendError (500)
     ├── UnknownBackend
     ├── WrongSnapshot
@@ -185,6 +186,12 @@ class StageFailed(RayscribeError):
     """A stage raised something that is nobody's request's fault."""
 
     code = "stage_failed"
+
+
+class GpuUnavailable(RayscribeError):
+    """A stage's GPU is required, and cannot be used; a replica's start fails with it."""
+
+    code = "gpu_unavailable"
 
 
 class BackendError(RayscribeError):

@@ -9,7 +9,7 @@ from serve_app.alignment import Placing
 from serve_app.config import AlignmentArgs
 from serve_app.models.align_result import Reading, one_to_one, segments
 from serve_app.models.align_sentences import sentence_splitter
-from serve_app.models.devices import torch_device
+from serve_app.models.devices import load_on, usable_device
 from serve_app.models.environment import go_offline
 from serve_app.options import AlignOptions
 from serve_app.stages import WindowText
@@ -37,9 +37,10 @@ class Aligner:
         from serve_app.models.align_whisperx import WhisperxAlign, load_model
 
         torch.set_num_threads(threads)
-        self._device = torch_device(args.device)
+        (model, metadata), self._device = load_on(
+            args, usable_device(args), lambda device: load_model(path, language, device)
+        )
         self.batch_size = args.batch_size or BATCH_SIZES[self._device]
-        model, metadata = load_model(path, language, self._device)
         self._language, self._known = language, metadata["dictionary"]
         self._emissions = Emissions(model, metadata["type"], self._device, self.batch_size)
         self._align = WhisperxAlign(language, self._known, sentence_splitter(path, language))

@@ -1,16 +1,86 @@
-"""Which device a torch model runs on, and how much of a shared GPU it may take."""
+"""Which device a model runs on, also where the one that was wanted is not there, and torch's share of a GPU.
 
+A GPU that cannot be used is replaced by the CPU, with one warning per process, unless the config requires it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from serve_app.config import DeviceArgs
+from serve_app.errors import GpuUnavailable
+
+T = TypeVar("T")
 CUDA_GB = 0.5
 """What a process's CUDA context, its kernels and cuBLAS take, beside anything that an allocator hands out."""
 
+MEND = "mend the driver (`nvidia-smi` must list a GPU here), free its memory, or reserve a share of it by num_gpus"
+logger = logging.getLogger("ray.serve.rayscribe")
+_telling = threading.Lock()
+_told: list[str] = []
+"""Why the CPU is used in this process; the first reason was logged."""
 
-def torch_device(wanted: str) -> str:
-    """Return `cuda` or `cpu`; `auto` takes the GPU where torch sees one."""
-    if wanted != "auto":
-        return wanted
+
+def torch_sees_gpu() -> bool:
+    """Whether torch sees a GPU here."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return bool(torch.cuda.is_available())
+
+
+def usable_device(args: DeviceArgs, library: str = "torch", sees_gpu: Callable[[], bool] = torch_sees_gpu) -> str:
+    """Return `cuda` or `cpu`: `auto` takes a GPU that the library sees, and `cuda` the CPU where it sees none.
+
+    Raises GpuUnavailable where it sees none and one is required.
+    """
+    if args.device == "cpu":
+        return "cpu"
+    if sees_gpu():
+        return "cuda"
+    if args.device == "cuda":
+        give_up_gpu(args, f"{library} sees no GPU here")
+    return "cpu"
+
+
+def load_on(args: DeviceArgs, device: str, load: Callable[[str], T]) -> tuple[T, str]:
+    """Load a model onto a device, or onto the CPU where the GPU fails; return it and the device that it is on.
+
+    Raises GpuUnavailable where the GPU fails and is required, and the library's own error where the CPU fails too.
+    """
+    try:
+        return load(device), device
+    except RuntimeError as error:  # torch's and CTranslate2's errors of the device, out of memory among them, are such
+        if device == "cpu":
+            raise
+        why = str(error).strip().partition("\n")[0]
+        if args.gpu_required:
+            raise _unavailable(why) from error
+    model = load("cpu")
+    give_up_gpu(args, why)
+    return model, "cpu"
+
+
+def give_up_gpu(args: DeviceArgs, why: str, mend: str = MEND) -> None:
+    """Tell once per process that the CPU does the GPU's work; raises GpuUnavailable where the GPU is required."""
+    if args.gpu_required:
+        raise _unavailable(why, mend)
+    with _telling:
+        _told.append(why)
+        if len(_told) > 1:
+            return
+    logger.warning(
+        "the GPU cannot be used (%s): running on the CPU, several times slower, in float32 in place of half floats; "
+        "%s; or set device: cpu to expect it, or gpu_required: true to fail instead",
+        why,
+        mend,
+    )
+
+
+def _unavailable(why: str, mend: str = MEND) -> GpuUnavailable:
+    return GpuUnavailable(
+        f"gpu_required is true, but the GPU cannot be used ({why}); {mend}; or leave it out to run on the CPU", "device"
+    )
 
 
 def cap_torch(num_gpus: float) -> float | None:

@@ -11,7 +11,7 @@ from serve_app.blocks import BLOCK_S, REACH_S, Block
 from serve_app.config import DiarizationArgs
 from serve_app.errors import BadAudio
 from serve_app.known_speakers import name_known
-from serve_app.models.devices import torch_device
+from serve_app.models.devices import load_on, usable_device
 from serve_app.models.diarizer_chunks import Chunks
 from serve_app.models.diarizer_clustering import Clusterer
 from serve_app.models.diarizer_embeddings import Embedder
@@ -113,7 +113,8 @@ def _load(path: Path, args: DiarizationArgs) -> Any:
     if not pipeline.instantiated:
         pipeline.instantiate(pipeline.default_parameters())
     pipeline.segmentation_batch_size = args.batch_size
-    return pipeline.to(torch.device(torch_device(args.device)))
+    moved, _ = load_on(args, usable_device(args), lambda device: pipeline.to(torch.device(device)))
+    return moved
 
 
 def _blocks(audio: Audio) -> Iterator[tuple[Block, Audio]]:

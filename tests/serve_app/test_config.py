@@ -73,6 +73,16 @@ def test_an_unknown_key_names_the_nearest_right_one(changes: dict[str, Any], sai
         ({"transcription": {"model": "m", "workers": True}}, "transcription.workers", "from 1 to 8, not True"),
         ({"transcription": {"model": "m", "beam_size": 17}}, "transcription.beam_size", "less than or equal to 16"),
         ({"transcription": {"model": "m", "threads": -1}}, "transcription.threads", "greater than or equal to 0"),
+        (
+            {"transcription": {"model": "m", "gpu_required": True}},
+            "transcription",
+            "gpu_required needs device: cuda, not auto; set it, or leave gpu_required out",
+        ),
+        (
+            {"diarization": {"model": "m", "device": "cpu", "gpu_required": True}},
+            "diarization",
+            "gpu_required needs device: cuda, not cpu",
+        ),
         ({"vad": {"onset": 1}}, "vad.onset", "less than 1"),
         ({"vad": {"onset": 0.4, "offset": 0.5}}, "vad", "offset 0.5 is above onset 0.4"),
         ({"vad": {"window_s": 2, "pad_ms": 501}}, "vad", "twice pad_ms 501 is more than half of window_s 2"),

@@ -34,6 +34,7 @@ STATUS_AND_CODE = {
     "PresetUnavailable": (503, "preset_unavailable"),
     "ReplicaLost": (503, "replica_lost"),
     "StageFailed": (500, "stage_failed"),
+    "GpuUnavailable": (500, "gpu_unavailable"),
     "BackendError": (500, "backend_failed"),
     "UnknownBackend": (500, "backend_failed"),
     "WrongSnapshot": (500, "backend_failed"),

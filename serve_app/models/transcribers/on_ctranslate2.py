@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.config import TranscriptionArgs
+from serve_app.models.devices import load_on, usable_device
+from serve_app.models.transcribers.compute_types import ctranslate2_type
 from serve_app.models.transcribers.languages import (
     among,
     each_in_its_own,
@@ -49,23 +51,26 @@ class FasterWhisper:
     libraries = ("faster-whisper", "ctranslate2")
 
     def __init__(self, path: Path, args: TranscriptionArgs, languages: Sequence[str], threads: int) -> None:
-        from faster_whisper import WhisperModel
-
         self._args = args
         self.threads = threads
         self.batch_size = args.largest_batch
         self.workers = LEAST_WORKERS if args.workers == "auto" else max(LEAST_WORKERS, args.workers)
-        self._model: Any = WhisperModel(
-            str(path),
-            device=args.device,
-            compute_type=args.compute_type,
-            cpu_threads=threads,
-            num_workers=self.workers,
-            local_files_only=True,
-        )
+        self._model: Any = load_on(args, usable_device(args, "CTranslate2", _sees_gpu), partial(self._load, path))[0]
         self.languages: tuple[str, ...] = tuple(languages or self._model.supported_languages)
         self._tokenizer = lru_cache(maxsize=None)(self._new_tokenizer)
         self._numerals = lru_cache(maxsize=None)(self._find_numerals)
+
+    def _load(self, path: Path, device: str) -> Any:
+        from faster_whisper import WhisperModel
+
+        return WhisperModel(
+            str(path),
+            device=device,
+            compute_type=ctranslate2_type(device, self._args),
+            cpu_threads=self.threads,
+            num_workers=self.workers,
+            local_files_only=True,
+        )
 
     @property
     def device(self) -> str:
@@ -200,6 +205,12 @@ class FasterWhisper:
 
     def _find_numerals(self) -> tuple[int, ...]:
         return numeral_tokens(self._tokenizer(self.languages[0], "transcribe"))
+
+
+def _sees_gpu() -> bool:
+    import ctranslate2
+
+    return bool(ctranslate2.get_cuda_device_count() > 0)
 
 
 def _window_text(tokenizer: Any, result: Any, language: str, options: DecodeOptions, temperature: float) -> WindowText:

@@ -9,7 +9,8 @@ import numpy as np
 
 from serve_app.config import TranscriptionArgs
 from serve_app.errors import LibraryLoadError, ModelInitError, UnsupportedOption
-from serve_app.models.transcribers.fallback import dtype_on, moved, usable_device
+from serve_app.models.devices import load_on, usable_device
+from serve_app.models.transcribers.compute_types import torch_type
 from serve_app.models.transcribers.files import need_files
 from serve_app.models.transcribers.languages import (
     among,
@@ -58,8 +59,8 @@ class TransformersWhisper:
                 f"Transformers cannot be loaded: {error}; install rayscribe's dependencies"
             ) from error
         torch.set_num_threads(self.threads)
-        device = usable_device(self._args.device)
-        kept = {"dtype": dtype_on(device, self._args.compute_type), "attn_implementation": "sdpa"}
+        device = usable_device(self._args)
+        kept = {"dtype": torch_type(device, self._args.compute_type), "attn_implementation": "sdpa"}
         try:
             self._hf_tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
             self._extractor: Any = AutoFeatureExtractor.from_pretrained(path, local_files_only=True)
@@ -68,7 +69,7 @@ class TransformersWhisper:
             )
         except Exception as error:  # tokenizers and safetensors raise plain Exceptions of their own
             raise ModelInitError(f"Transformers cannot load {path}: {error}; verify or publish it again") from error
-        self.device = moved(model, device)
+        _, self.device = load_on(self._args, device, model.to)
         self._model = model.eval() if self.device == device else model.float().eval()
         self._own, model.generation_config = model.generation_config, GenerationConfig()  # else its defaults creep in
 

@@ -49,7 +49,7 @@ class WhisperCpp:
         (file,) = need_files(path, FILES, "whisper-cpp")
         self._args, self._threads = args, threads
         self._whisper = library()
-        self._context: Any = open_context(file, args.device)
+        self._context: Any = open_context(file, args)
         self._alone = threading.Lock()
         self.languages: tuple[str, ...] = tuple(languages) or (self._all_languages() if self._multilingual else ("en",))
 

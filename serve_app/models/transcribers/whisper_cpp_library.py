@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serve_app.errors import LibraryLoadError, ModelInitError
+from serve_app.config import DeviceArgs
+from serve_app.errors import GpuUnavailable, LibraryLoadError, ModelInitError
+from serve_app.models.devices import give_up_gpu
 
 MAGIC = (b"lmgg", b"GGUF")
 """Of ggml files (0x67676d6c, little-endian), and of gguf ones, which whisper.cpp does not read."""
+MEND = "build pywhispercpp from source with GGML_CUDA=1 where `nvidia-smi` lists a GPU"
 logger = logging.getLogger("ray.serve.rayscribe")
 _loading = threading.Lock()
 """The library has one log for all contexts."""
@@ -38,15 +41,16 @@ def library() -> Any:
     return _pywhispercpp
 
 
-def open_context(file: Path, device: str) -> Any:
+def open_context(file: Path, args: DeviceArgs) -> Any:
     """Load a ggml file; raises `ModelInitError` with the library's own words, of which it has no other way to tell.
 
-    A wanted GPU that the library does not see, or was not built for, is replaced by the CPU, with a warning.
+    A wanted GPU that the library does not see, or was not built for, is replaced by the CPU, with a warning; where one
+    is required, raises `GpuUnavailable`.
     """
     whisper, said = library(), list[str]()
     _check_magic(file)
     params = whisper.whisper_context_default_params()
-    params.use_gpu = device != "cpu"
+    params.use_gpu = args.device != "cpu"
     with _loading:
         whisper.whisper_log_set(lambda level, text: said.append(text.strip()))
         try:
@@ -56,11 +60,12 @@ def open_context(file: Path, device: str) -> Any:
     logger.debug("whisper.cpp: %s", "; ".join(said))
     if reasons := [line for line in said if _is_failure(line)]:
         raise ModelInitError(f"whisper.cpp cannot load {file}: {reasons[0]}; verify it or publish it again", "model")
-    if device == "cuda" and any("no GPU found" in line for line in said):
-        logger.warning(
-            "whisper.cpp sees no GPU: decoding on the CPU, several times slower; "
-            "build pywhispercpp from source with GGML_CUDA=1, or set device: cpu to expect it"
-        )
+    if args.device == "cuda" and any("no GPU found" in line for line in said):
+        try:
+            give_up_gpu(args, "whisper.cpp sees no GPU here", MEND)
+        except GpuUnavailable:
+            whisper.whisper_free(context)
+            raise
     return context
 
 

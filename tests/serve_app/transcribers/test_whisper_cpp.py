@@ -1,6 +1,5 @@
 """whisper.cpp's own: what is said when its library, its files or an option are not there, and a quiet end."""
 
-import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,18 +83,6 @@ def test_a_quantised_file_is_half_as_large_and_hears_the_same(
         for model in (load(tmp_path), loaded("whisper-cpp"))
     ]
     assert texts[0] == texts[1] != ""
-
-
-def test_a_gpu_that_it_does_not_see_is_one_warning_that_names_the_mend(
-    snapshot_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(logging.getLogger("ray"), "propagate", True)
-    wanted = TranscriptionArgs(model="m", device="cuda", backend="whisper-cpp")
-    WhisperCpp(snapshot_of("whisper-cpp"), wanted, ["en"], 1).close()
-    assert len(caplog.messages) == 1
-    assert "sees no GPU" in caplog.text
-    assert "GGML_CUDA=1" in caplog.text
 
 
 def test_a_process_that_loaded_it_ends_in_peace(snapshot_of: Callable[[str], Path]) -> None:
