@@ -37,11 +37,15 @@ bench: setup
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.store
 
+# All locks hold the same versions: those of requirements.lock.
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --quiet
 lock: .venv/.ready
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --no-emit-index-url --quiet -o requirements.lock
-	echo uv | $(BIN)/uv pip compile - --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --no-emit-index-url --quiet -o requirements-uv.lock
+	$(COMPILE) pyproject.toml --extra dev -o requirements.lock
+	printf 'uv\nhatchling\n' | $(COMPILE) - --constraint requirements.lock -o requirements-uv.lock
+	$(COMPILE) pyproject.toml --extra whisper-cpp --constraint requirements.lock -o deploy/cuda.lock
+	$(COMPILE) pyproject.toml --extra whisper-cpp --constraint requirements.lock --overrides deploy/cpu.overrides -o deploy/cpu.lock
+	$(COMPILE) deploy/slim.in --constraint requirements.lock --overrides deploy/slim.overrides -o deploy/slim.lock
 
 clean:
 	rm -rf .venv .rayscribe

@@ -1,10 +1,13 @@
 """Speech in live audio, frame by frame: silero, which ships inside faster-whisper (no torch), with its state kept."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from serve_app.models.environment import go_offline
 from serve_app.stages import Audio
 from serve_app.windows import SAMPLE_RATE
 
@@ -40,9 +43,7 @@ class LiveVad:
     """
 
     def __init__(self, threshold: float = 0.5, silence_ms: int = 500, longest_s: float = 30.0) -> None:
-        from faster_whisper.vad import get_vad_model
-
-        self._session: Any = get_vad_model().session
+        self._session = _session()
         self._threshold = threshold
         self._silence = silence_ms * SAMPLE_RATE // 1000
         self._longest = int(longest_s * SAMPLE_RATE)
@@ -107,3 +108,19 @@ class LiveVad:
             return []
         self.end()
         return [stopped]
+
+
+def _session() -> Any:
+    """Load silero with faster-whisper's own options, but without importing it: no CTranslate2, no FFmpeg."""
+    go_offline()
+    import onnxruntime
+
+    package = find_spec("faster_whisper")
+    (folder,) = package.submodule_search_locations or [""] if package else [""]
+    options = onnxruntime.SessionOptions()
+    options.inter_op_num_threads = options.intra_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(
+        Path(folder, "assets", "silero_vad_v6.onnx"), providers=["CPUExecutionProvider"], sess_options=options
+    )

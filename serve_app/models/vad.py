@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from serve_app.config import VadArgs
+from serve_app.models.environment import go_offline
 from serve_app.stages import Audio
 from serve_app.tape import Piece, Tape
 from serve_app.windows import SAMPLE_RATE, Packer, Window
@@ -41,6 +42,7 @@ class SpeechFinder:
 
 def silero(options: VadArgs) -> Detector:
     """Return faster-whisper's `get_speech_timestamps` with these options."""
+    go_offline()
     from faster_whisper.vad import VadOptions, get_speech_timestamps, get_vad_model
 
     get_vad_model()

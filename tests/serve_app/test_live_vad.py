@@ -1,5 +1,8 @@
 """Speech in live audio: the same as in the whole file, however it is cut, and none in noise."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,12 @@ import pytest
 
 from serve_app.config import VadArgs
 from serve_app.models.audio import decode
+from serve_app.models.environment import OFFLINE
 from serve_app.models.live_vad import LiveVad, SpeechStarted, SpeechStopped
 from serve_app.models.vad import SpeechWindows
 from serve_app.stages import Audio
 from serve_app.windows import SAMPLE_RATE
+from tests.conftest import ROOT
 
 KINDS = (SpeechStarted, SpeechStopped)
 
@@ -65,3 +70,19 @@ def test_what_ended_by_order_begins_anew(speech: Audio) -> None:
     vad.end()
     assert vad.began is None
     assert any(isinstance(event, SpeechStarted) for event in vad.feed(speech[3 * SAMPLE_RATE :]))
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        "from serve_app.models.live_vad import LiveVad; LiveVad()",
+        "from serve_app.config import VadArgs; from serve_app.models.vad import SpeechFinder; SpeechFinder(VadArgs())",
+    ],
+)
+def test_onnxruntime_does_not_phone_home(load: str, tmp_path: Path) -> None:
+    """It complains where it cannot keep the number that it would send along."""
+    unwritable = {"HOME": "/proc", "XDG_CACHE_HOME": "/proc", "TMPDIR": str(tmp_path)}
+    environment = {name: value for name, value in os.environ.items() if name not in OFFLINE} | unwritable
+    done = subprocess.run([sys.executable, "-c", load], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "telemetry" not in done.stderr.lower()

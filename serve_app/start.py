@@ -1,0 +1,159 @@
+"""Start a whole service as a container does: `python -m serve_app.start [CONFIG]`.
+
+The config is checked, every snapshot that it names is fetched into the node cache and verified, and only then
+`serve run` starts. Told to stop (SIGTERM or SIGINT), the service takes nothing new and answers what it has.
+From the environment:
+
+- RAYSCRIBE_CONFIG: the Serve config, where none is given; default `configs/local.yaml`.
+- RAYSCRIBE_MODELS: other transcription models, by preset: `fast=whisper-base,high=whisper-small`.
+- RAYSCRIBE_HOST, RAYSCRIBE_PORT: where HTTP is listened to, instead of what the config says.
+- RAYSCRIBE_STORE, RAYSCRIBE_CACHE: where snapshots come from and where they are kept.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model_store import ModelStoreError
+from serve_app.config import PresetArgs, StoreArgs
+from serve_app.models.environment import OFFLINE
+from serve_app.serve_config import CATALOG, CheckedConfig, ConfigError, load_serve_config
+from serve_app.strict import did_you_mean
+
+DEFAULT = "configs/local.yaml"
+BAD_CONFIG, NO_MODELS = 2, 4
+"""Exit codes, as those of model-store."""
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
+    """Check, fetch and serve; returns the exit code."""
+    path = Path(arguments[0] if arguments else environment.get("RAYSCRIBE_CONFIG", DEFAULT))
+    try:
+        with tempfile.TemporaryDirectory(prefix="rayscribe-") as folder:
+            written = adapted(path, environment, Path(folder))
+            fetch_all(load_serve_config(written))
+            return _serve(written)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return BAD_CONFIG
+    except ModelStoreError as error:
+        print(f"{error}\nPublish it (model-store publish …) where RAYSCRIBE_STORE points to.", file=sys.stderr)
+        return NO_MODELS
+
+
+def adapted(path: Path, environment: Mapping[str, str], folder: Path) -> Path:
+    """Return the config, or a copy in `folder` that differs by what the environment says; raises ConfigError."""
+    models, host, port = (environment.get(f"RAYSCRIBE_{name}") for name in ("MODELS", "HOST", "PORT"))
+    if not (models or host or port):
+        return path
+    load_serve_config(path)  # what is wrong with the file is told of the file
+    config = yaml.safe_load(path.read_text("utf-8"))
+    if host or port:
+        config.setdefault("http_options", {}).update({"host": host} if host else {}, **_port(port))
+    for preset, model in _models(models or ""):
+        _transcription(config, preset)["model"] = model
+    (folder / path.name).write_text(yaml.safe_dump(config))
+    if (path.parent / CATALOG).is_file():
+        (folder / CATALOG).symlink_to((path.parent / CATALOG).resolve())
+    return folder / path.name
+
+
+def _port(port: str | None) -> dict[str, int]:
+    if port and not port.isdecimal():
+        raise ConfigError([f"RAYSCRIBE_PORT: {port!r} is no number"])
+    return {"port": int(port)} if port else {}
+
+
+def _models(pairs: str) -> Iterator[tuple[str, str]]:
+    for pair in filter(None, pairs.replace(",", " ").split()):
+        preset, equals, model = pair.partition("=")
+        if not (preset and equals and model):
+            raise ConfigError([f"RAYSCRIBE_MODELS: {pair!r} is no PRESET=MODEL, such as fast=whisper-base"])
+        yield preset, model
+
+
+def _transcription(config: dict[str, Any], preset: str) -> dict[str, Any]:
+    stages: dict[str, dict[str, Any]] = {
+        app["args"]["preset"]: app["args"]["transcription"]
+        for app in config["applications"]
+        if "preset" in app.get("args", {})
+    }
+    if preset not in stages:
+        raise ConfigError([f"RAYSCRIBE_MODELS: the config has no preset '{preset}'{did_you_mean(preset, [*stages])}"])
+    return stages[preset]
+
+
+def fetch_all(config: CheckedConfig) -> None:
+    """Fetch and verify each snapshot that the presets name; raises a ModelStoreError for the first that is missing."""
+    from serve_app.loading import get_snapshot
+
+    for name, store in _snapshots(config):
+        snapshot, lease = get_snapshot(name, store)
+        lease.release()
+        print(f"{name}: {snapshot.digest[:19]} in {snapshot.path}", flush=True)
+
+
+def _snapshots(config: CheckedConfig) -> Iterator[tuple[str, StoreArgs]]:
+    told: set[tuple[str, str]] = set()
+    for args in config.presets.values():
+        store = args.store.resolved()
+        for name in _names(args):
+            if (name, store.url) not in told:
+                told.add((name, store.url))
+                yield name, store
+
+
+def _names(args: PresetArgs) -> Iterator[str]:
+    yield args.transcription.model
+    if args.alignment:
+        yield from args.alignment.models.values()
+    if args.diarization and args.diarization.model:
+        yield args.diarization.model
+
+
+def _serve(config: Path) -> int:
+    """Run `serve run` until it ends by itself, or is told to stop and has answered what it was asked."""
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before the child, which would inherit that they are ignored
+        signal.signal(number, lambda *_: told.set())
+    command = [str(Path(sys.executable).with_name("serve")), "run", str(config)]
+    child = subprocess.Popen(command, env={**os.environ, **OFFLINE}, start_new_session=True)
+    while child.poll() is None and not told.wait(0.2):
+        pass
+    if child.poll() is None:
+        told.clear()
+        close(yaml.safe_load(config.read_text("utf-8")), told)
+        child.send_signal(signal.SIGINT)
+    return child.wait()
+
+
+def close(config: dict[str, Any], hurry: threading.Event) -> None:
+    """Take the gateway away and wait until it has answered what it was asked, unless told again to stop: `hurry`.
+
+    The presets stay while it does: it needs them. `serve run` itself would cut answers off.
+    """
+    import ray
+    from ray import serve
+
+    print("stopping: what was asked is answered first; stop again to cut it off", flush=True)
+    gateways = {app["name"] for app in config["applications"] if app.get("route_prefix") == "/"}
+    try:
+        ray.init(address="auto", namespace="serve", log_to_driver=False)
+        for name in gateways:
+            serve.delete(name, _blocking=False)
+        while gateways & serve.status().applications.keys() and not hurry.wait(0.2):
+            pass
+    except Exception as error:  # noqa: BLE001 - Ray's, of any kind: it never came up, or is going down by itself
+        print(f"Serve cannot be asked to close: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
