@@ -21,12 +21,14 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     RAY_USAGE_STATS_ENABLED=0 \
+    ORT_DISABLE_TELEMETRY=1 \
     RAYSCRIBE_STORE=/var/lib/rayscribe/store \
     RAYSCRIBE_CACHE=/var/lib/rayscribe/cache \
     RAYSCRIBE_JOBS=/var/lib/rayscribe/jobs \
     RAYSCRIBE_HOST=0.0.0.0
 WORKDIR /opt/rayscribe
 EXPOSE 8000
+# hadolint ignore=DL3025
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD wget -q -T 4 -O- http://127.0.0.1:8000/health | grep -q ok
 
 # What installs: never in an image that runs.
@@ -106,6 +108,7 @@ ENTRYPOINT ["python", "-m", "serve_app.start"]
 FROM runtime-cpu AS models
 ARG MODELS="demo-whisper,demo-align,demo-diarization"
 ENV RAYSCRIBE_STORE=/tmp/store RAYSCRIBE_CACHE=/opt/rayscribe/cache
+# hadolint ignore=SC3060
 RUN --mount=type=bind,source=demo/models,target=/opt/rayscribe/demo/models \
     --mount=type=secret,id=hf_token,uid=10001 \
     if [ -s /run/secrets/hf_token ]; then HF_TOKEN=$(cat /run/secrets/hf_token); export HF_TOKEN; fi; \

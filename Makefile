@@ -24,6 +24,8 @@ check: .venv/.ready
 	$(BIN)/mypy
 	$(BIN)/python -m serve_app.serve_config configs/*.yaml
 	$(BIN)/python -m serve_app.kuberay --check
+	$(BIN)/yamllint --strict .
+	$(BIN)/hadolint Dockerfile
 
 kuberay: .venv/.ready
 	$(BIN)/python -m serve_app.kuberay
