@@ -17,7 +17,9 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     && apt-get install -y --no-install-recommends bash ca-certificates grep wget \
     && useradd --uid 10001 --user-group --create-home rayscribe \
     && install -d -o 10001 -g 10001 /var/lib/rayscribe /opt/rayscribe
+# HOME is where Ray keeps its token: with a read-only root only /tmp (a tmpfs) and the volume can be written.
 ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     RAY_USAGE_STATS_ENABLED=0 \
@@ -27,6 +29,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     RAYSCRIBE_JOBS=/var/lib/rayscribe/jobs \
     RAYSCRIBE_HOST=0.0.0.0
 WORKDIR /opt/rayscribe
+VOLUME /var/lib/rayscribe
 EXPOSE 8000
 # hadolint ignore=DL3025
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD wget -q -T 4 -O- http://127.0.0.1:8000/health | grep -q ok
