@@ -66,8 +66,8 @@ class Transcription:
         """Answer once the model is loaded."""
 
     async def facts(self) -> StageFacts:
-        """Tell what it has loaded."""
-        return StageFacts(self._args.device, loaded())
+        """Tell what it has loaded, and where that runs: a GPU that was asked for may not have been there."""
+        return StageFacts(getattr(self._model, "device", self._args.device), loaded())
 
     async def detect(self, samples: Audio, owner: str) -> dict[str, float]:
         """Tell the probability of each language in one window."""

@@ -35,7 +35,7 @@ BAD_CONFIG, NO_MODELS = 2, 4
 
 def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Check, fetch and serve; returns the exit code."""
-    path = Path(arguments[0] if arguments else environment.get("RAYSCRIBE_CONFIG", DEFAULT))
+    path = Path(arguments[0] if arguments else environment.get("RAYSCRIBE_CONFIG") or DEFAULT)
     try:
         with tempfile.TemporaryDirectory(prefix="rayscribe-") as folder:
             written = adapted(path, environment, Path(folder))
