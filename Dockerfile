@@ -36,6 +36,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD wget -q -T 4 -O-
 
 # What installs: never in an image that runs.
 FROM base AS tools
+ENV HOME=/root
 COPY requirements-uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/tools \
@@ -77,9 +78,9 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 
 FROM base AS slim
 COPY --from=venv-slim /opt/venv /opt/venv
+COPY --from=wheel /wheels /opt/wheels
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --no-deps /wheels/*.whl
+    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --no-deps /opt/wheels/*.whl
 COPY configs configs
 USER 10001:10001
 CMD ["ray", "start", "--head", "--num-cpus=0", "--block"]
@@ -90,9 +91,9 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     LD_LIBRARY_PATH=/opt/venv/lib/python3.11/site-packages/nvidia/cublas/lib:/opt/venv/lib/python3.11/site-packages/nvidia/cudnn/lib \
     RAYSCRIBE_CONFIG=configs/single-gpu.yaml
 COPY --from=venv-cuda /opt/venv /opt/venv
+COPY --from=wheel /wheels /opt/wheels
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --no-deps /wheels/*.whl
+    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --no-deps /opt/wheels/*.whl
 COPY configs configs
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "serve_app.start"]
@@ -100,9 +101,9 @@ ENTRYPOINT ["python", "-m", "serve_app.start"]
 FROM base AS runtime-cpu
 ENV RAYSCRIBE_CONFIG=configs/cpu.yaml
 COPY --from=venv-cpu /opt/venv /opt/venv
+COPY --from=wheel /wheels /opt/wheels
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --no-deps /wheels/*.whl
+    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --no-deps /opt/wheels/*.whl
 COPY configs configs
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "serve_app.start"]
