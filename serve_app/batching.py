@@ -39,6 +39,8 @@ class _Waiting(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Awaits a lane's `run(key, items)` for up to `size` waiting items of equal key; owners of items take turns.
 
+    `size` may be changed at any time; it holds for the next batch.
+
     There is no timer: an idle model starts at once, a busy one finds the next batch already gathered. An item whose
     caller went away is dropped before it reaches the model.
 
@@ -48,7 +50,7 @@ class Batcher(Generic[Item, Result]):
     """
 
     def __init__(self, lanes: Sequence[Run[Item, Result]], size: int) -> None:
-        self._size = size
+        self.size = size
         self._lanes, self._free = tuple(lanes), list(lanes)
         self._queues: dict[Hashable, deque[_Waiting[Item, Result]]] = {}
         self._running: Counter[Hashable] = Counter()
@@ -89,14 +91,14 @@ class Batcher(Generic[Item, Result]):
         took = time.perf_counter() - started
         for waiting, result in answers:
             if not waiting.done.done():
-                waiting.done.set_result(Timed(result, started - waiting.since, took, len(batch) == self._size))
+                waiting.done.set_result(Timed(result, started - waiting.since, took, len(batch) == self.size))
 
     def _next_batch(self) -> list[_Waiting[Item, Result]]:
         """The oldest item of the owner whose turn it is, and what can go with it, an item of each owner in turn."""
         self._forget_the_gone()
         batch: list[_Waiting[Item, Result]] = []
         turn = [owner for owner in self._queues if not (self._batches and self._running[owner])]
-        while turn and len(batch) < self._size:
+        while turn and len(batch) < self.size:
             owner = turn.pop(0)
             if waiting := _take(self._queues[owner], batch[0].key if batch else None):
                 batch.append(waiting)

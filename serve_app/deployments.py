@@ -19,6 +19,7 @@ from serve_app.jobs.opening import open_desk
 from serve_app.listening import Listener, speech_settings
 from serve_app.loaders import load_aligner, load_diarizer, load_transcriber
 from serve_app.loading import loaded
+from serve_app.models.calibration import pending
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.parcels import Parcel, unpacked
 from serve_app.pipeline import PresetPipeline
@@ -28,6 +29,7 @@ from serve_app.ray_context import detached
 from serve_app.sharing import SharedWork
 from serve_app.stages import Audio, WindowText
 from serve_app.transcript import Segment, Transcript
+from serve_app.tuning import Tuner
 from serve_app.voices import Speakers, Voices
 from serve_app.windows import Window
 from serve_app.wire.api import create_api
@@ -52,6 +54,10 @@ class Transcription:
         self._model = load_model(args, store)
         self._batcher: Batcher[Audio, WindowText] = Batcher(threaded(self._decode, LANES), self._model.batch_size)
         self._detecting: Batcher[Audio, dict[str, float]] = Batcher(threaded(self._detect), self._model.batch_size)
+        self._tuner = Tuner(pending(self._model), self._resize)
+
+    def _resize(self, batch_size: int) -> None:
+        self._batcher.size = self._detecting.size = batch_size
 
     def _decode(self, key: Hashable, clips: Sequence[Audio]) -> list[WindowText]:
         options, temperature = cast(tuple[DecodeOptions, float], key)
@@ -71,7 +77,8 @@ class Transcription:
 
     async def detect(self, samples: Audio, owner: str) -> dict[str, float]:
         """Tell the probability of each language in one window."""
-        return (await self._detecting.submit(None, samples, owner)).result
+        with self._tuner.in_use():
+            return (await self._detecting.submit(None, samples, owner)).result
 
     async def transcribe(self, samples: Audio, options: DecodeOptions, owner: str) -> WindowText:
         """Decode one window whose samples lie in the object store."""
@@ -80,7 +87,8 @@ class Transcription:
             timed = await self._batcher.submit((options, temperature), samples, owner)
             return timed.result.run_in(timed.queue_s, timed.model_s, full=timed.full)
 
-        return await decode_until_good(decode, options)
+        with self._tuner.in_use():
+            return await decode_until_good(decode, options)
 
 
 class Alignment:

@@ -1,4 +1,4 @@
-"""Batch size and batches at once, measured on this machine once and kept beside the node cache.
+"""Batch size and batches at once, measured on this machine once, in a quiet moment, and kept beside the node cache.
 
 How much batching gains depends on the model, the device and the threads: on busy cores larger batches can even lose.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 from model_store.files import write_atomically
 from serve_app.config import TranscriptionArgs
@@ -23,6 +24,8 @@ ENOUGH = 0.95
 """A smaller batch that gets so near to the best throughput is taken: its windows wait less."""
 GAINING = 0.8
 """In twice the batch each window took this much of the time, or less: the next size is taken unmeasured."""
+UNMEASURED_CPU, UNMEASURED_GPU = 8, 16
+"""Windows in a batch until their number was measured."""
 BUDGET_S = 4.0
 """What measuring sizes may take, and two batches at once again; sizes 1 and 2 are measured whatever they take."""
 ROUNDS = 2
@@ -64,26 +67,55 @@ class Tuning:
     seconds_per_window: dict[int, float] = field(default_factory=dict)
 
 
-def calibrated(
-    model: Measurable,
-    args: TranscriptionArgs,
-    cache: Path | str,
-    digest: str,
-    clock: Clock = time.perf_counter,
-    libraries: Sequence[str] = LIBRARIES,
-) -> Tuning:
-    """Return the tuning kept for this snapshot (`digest`) and machine, else measure it and keep it under `cache`.
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What is to be measured of a loaded model, and where the result is kept: beside the node cache, `cache`.
 
-    Processes that start side by side each measure; the last to finish is kept. Where `cache` cannot be written, the
-    next process measures again.
+    `digest` is the snapshot's. Of processes that measure side by side the last to finish is kept. Where `cache` cannot
+    be written, the next process measures again.
     """
-    key = key_of(model, args, digest, libraries)
-    path = place(cache, key)
-    tuning = _kept(path, key)
-    if tuning is None:
-        tuning = measured(model, args, clock)
-        _keep(path, key, tuning)
-    return tuning
+
+    model: Measurable
+    args: TranscriptionArgs
+    cache: Path | str
+    digest: str
+    libraries: Sequence[str] = LIBRARIES
+
+    @property
+    def unmeasured(self) -> int:
+        """The batch size until one was measured."""
+        return min(UNMEASURED_GPU if self.model.device == "cuda" else UNMEASURED_CPU, self.args.largest_batch)
+
+    def kept(self) -> Tuning | None:
+        """Return what was measured for this snapshot on this machine before."""
+        return _kept(place(self.cache, self._key()), self._key())
+
+    def measure(self, clock: Clock = time.perf_counter) -> Tuning:
+        """Measure now; the machine should have nothing else to do."""
+        return measured(self.model, self.args, clock)
+
+    def keep(self, tuning: Tuning) -> None:
+        """Keep a tuning for the processes that come after."""
+        _keep(place(self.cache, self._key()), self._key(), tuning)
+
+    def _key(self) -> dict[str, Any]:
+        return key_of(self.model, self.args, self.digest, self.libraries)
+
+
+_pending: "WeakKeyDictionary[Any, Calibration]" = WeakKeyDictionary()
+
+
+def batch_size_of(calibration: Calibration) -> int:
+    """Return the batch size that was measured before; else one to begin with, and the measuring is `pending`."""
+    if tuning := calibration.kept():
+        return tuning.batch_size
+    _pending[calibration.model] = calibration
+    return calibration.unmeasured
+
+
+def pending(model: object) -> Calibration | None:
+    """Return what is yet to be measured of a model, to whoever asks first."""
+    return _pending.pop(model, None)
 
 
 def key_of(

@@ -5,12 +5,23 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serve_app.config import TranscriptionArgs
 from serve_app.models import calibration
-from serve_app.models.calibration import BUDGET_S, Tuning, calibrated, device_name, key_of, measured, place
+from serve_app.models.calibration import (
+    BUDGET_S,
+    Calibration,
+    Tuning,
+    batch_size_of,
+    device_name,
+    key_of,
+    measured,
+    pending,
+    place,
+)
 from serve_app.models.transcribers.on_ctranslate2 import FasterWhisper as Transcriber
 
 ARGS = TranscriptionArgs(model="m", device="cpu")
@@ -39,6 +50,17 @@ class Written:
 
     def clock(self) -> float:
         return self.now
+
+
+def calibrated(
+    model: Any, args: TranscriptionArgs, cache: Path | str, digest: str, clock: Any = time.perf_counter
+) -> Tuning:
+    """Return what is kept, else measure and keep it."""
+    calibration = Calibration(model, args, cache, digest)
+    if (tuning := calibration.kept()) is None:
+        tuning = calibration.measure(clock)
+        calibration.keep(tuning)
+    return tuning
 
 
 def run(model: Written, args: TranscriptionArgs = ARGS) -> Tuning:
@@ -100,6 +122,25 @@ def test_a_batch_that_does_not_fit_ends_measuring() -> None:
     assert run(model).batch_size == 8
     with pytest.raises(RuntimeError, match="out of memory"):
         run(Written(lambda size: 0.01, room=0))
+
+
+@pytest.mark.parametrize(("device", "size"), [("cpu", 8), ("cuda", 16)])
+def test_until_it_was_measured_a_model_has_a_size_to_begin_with(tmp_path: Path, device: str, size: int) -> None:
+    model = Written(lambda size: 0.01)
+    model.device = device
+    calibration = Calibration(model, ARGS, tmp_path, DIGEST)
+    assert batch_size_of(calibration) == size
+    assert (model.batches, pending(model), pending(model)) == ([], calibration, None)
+    small = Calibration(Written(lambda size: 0.01), ARGS.model_copy(update={"batch_size": 2}), tmp_path, DIGEST)
+    assert batch_size_of(small) == 2
+
+
+def test_what_was_measured_before_is_not_pending(tmp_path: Path) -> None:
+    model = Written(lambda size: 0.01)
+    calibration = Calibration(model, ARGS, tmp_path, DIGEST)
+    calibration.keep(Tuning(4, 1))
+    assert batch_size_of(calibration) == 4
+    assert pending(model) is None
 
 
 def test_what_was_measured_is_kept_for_the_next_process(tmp_path: Path) -> None:

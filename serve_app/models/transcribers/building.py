@@ -1,4 +1,4 @@
-"""From a snapshot to a loaded transcriber, with the batch size that was measured for it; knows nothing of Ray."""
+"""From a snapshot to a loaded transcriber, with the batch size that was measured before; knows nothing of Ray."""
 
 from importlib import import_module
 from pathlib import Path
@@ -23,12 +23,12 @@ def build(snapshot: Snapshot, args: TranscriptionArgs, threads: int, cache: Path
 
     Raises a `BackendError`: no back end of that name, one that cannot read this kind, or a model that does not load.
     """
-    from serve_app.models.calibration import Measurable, calibrated
+    from serve_app.models.calibration import Calibration, Measurable, batch_size_of
 
     about = snapshot.manifest
     check_kind(args.backend, about.kind, about.name)
     made = backend(args.backend)
     model = made(snapshot.path, args, about.languages, threads)
     if args.batch_size == "auto" and isinstance(model, Measurable):
-        model.batch_size = calibrated(model, args, cache, snapshot.digest, libraries=made.libraries).batch_size
+        model.batch_size = batch_size_of(Calibration(model, args, cache, snapshot.digest, made.libraries))
     return model

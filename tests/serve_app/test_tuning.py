@@ -1,0 +1,95 @@
+"""A replica measures its batch size when it has been quiet, keeps what nobody disturbed, and never fails by it."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve_app.models.calibration import Tuning
+from serve_app.tuning import TRIES, Tuner
+
+QUIET_S = 0.05
+
+
+class Measuring:
+    """A calibration that measures when it may; `disturbed` requests come in while it does."""
+
+    unmeasured = 8
+
+    def __init__(self, fails: bool = False) -> None:
+        self.begun, self.may_end, self.done = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
+        self.kept: list[Tuning] = []
+        self.times = 0
+        self._fails = fails
+
+    def measure(self) -> Tuning:
+        self.times += 1
+        self.begun.release()
+        assert self.may_end.acquire(timeout=10)
+        if self._fails:
+            raise RuntimeError("CUDA failed with error out of memory")
+        return Tuning(4 * self.times, 1)
+
+    def keep(self, tuning: Tuning) -> None:
+        self.kept.append(tuning)
+        self.done.set()
+
+
+def tuner(measuring: Any, sizes: list[int], quiet_s: float = QUIET_S) -> Tuner:
+    return Tuner(measuring, sizes.append, quiet_s)
+
+
+def test_it_measures_once_it_is_quiet_and_keeps_it() -> None:
+    measuring, sizes = Measuring(), list[int]()
+    measuring.may_end.release()
+    tuner(measuring, sizes)
+    assert measuring.done.wait(10)
+    assert (sizes, measuring.kept) == ([4], [Tuning(4, 1)])
+
+
+def test_it_does_not_measure_while_it_has_work() -> None:
+    measuring, sizes = Measuring(), list[int]()
+    measuring.may_end.release()
+    tuned = tuner(measuring, sizes)
+    with tuned.in_use():
+        assert not measuring.begun.acquire(timeout=6 * QUIET_S)
+    assert measuring.done.wait(10)
+
+
+def test_a_measurement_that_a_request_came_into_is_made_again() -> None:
+    measuring, sizes = Measuring(), list[int]()
+    tuned = tuner(measuring, sizes)
+    assert measuring.begun.acquire(timeout=10)
+    with tuned.in_use():
+        pass
+    measuring.may_end.release(2)
+    assert measuring.done.wait(10)
+    assert (sizes, measuring.kept) == ([8], [Tuning(8, 1)])
+
+
+def test_it_gives_up_where_it_is_never_left_alone() -> None:
+    measuring, sizes = Measuring(), list[int]()
+    tuned = tuner(measuring, sizes)
+    for _ in range(TRIES):
+        assert measuring.begun.acquire(timeout=10)
+        with tuned.in_use():
+            pass
+        measuring.may_end.release()
+    assert not measuring.begun.acquire(timeout=6 * QUIET_S)
+    assert (sizes, measuring.kept) == ([], [])
+
+
+def test_a_measurement_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    measuring, sizes = Measuring(fails=True), list[int]()
+    measuring.may_end.release()
+    tuner(measuring, sizes)
+    (thread,) = (each for each in threading.enumerate() if each.name == "tuner")
+    thread.join(10)
+    assert "it stays 8" in caplog.text
+    assert (sizes, measuring.kept) == ([], [])
+
+
+def test_what_was_measured_before_needs_no_thread(tmp_path: Path) -> None:
+    Tuner(None, lambda size: None)
+    assert not [each for each in threading.enumerate() if each.name == "tuner"]
