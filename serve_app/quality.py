@@ -66,7 +66,7 @@ def cut_loops(text: WindowText) -> WindowText:
     A loop is an n-gram of tokens that follows itself more than max(6, 16 / n) times. Below that it may be speech.
     """
     while loop := find_loop(text.tokens):
-        text = _without(text, loop)
+        text = _without(text, _between_characters(text.token_ends, loop))
     return text
 
 
@@ -84,6 +84,24 @@ def find_loop(tokens: Sequence[int]) -> Loop | None:
             else:
                 same = 0
     return None
+
+
+def _between_characters(ends: Sequence[int], loop: Loop) -> Loop:
+    """Return the loop moved back so that it begins and ends between characters, where tokens are parts of them.
+
+    What is left is the same, since a loop repeats itself; unless its last round is incomplete and has to stay for that.
+    """
+
+    def whole(place: int) -> bool:
+        return place == len(ends) or ends[place] > ends[place - 1]
+
+    if whole(loop.start) and whole(loop.stop):
+        return loop
+    stop = loop.stop - (loop.stop - loop.start) % loop.period
+    for back in range(loop.period):
+        if whole(loop.start - back) and whole(stop - back):
+            return Loop(loop.start - back, stop - back, loop.period)
+    return loop
 
 
 def compression_ratio(text: str) -> float:

@@ -5,7 +5,7 @@ from itertools import groupby
 
 import pytest
 from faster_whisper.transcribe import get_compression_ratio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serve_app.options import TEMPERATURES, DecodeOptions, schedule
@@ -201,6 +201,8 @@ def of_bytes(data: bytes) -> WindowText:
 
 
 @given(st.text(max_size=4), st.text(min_size=1, max_size=4), st.integers(1, 40), st.text(max_size=4))
+@example("\x86", "\u0cc6", 7, "")
+@example("\xcb", "\x8b", 8, "\x80")
 def test_cutting_leaves_a_text_of_its_tokens(before: str, phrase: str, times: int, after: str) -> None:
     text = of_bytes((before + phrase * times + after).encode())
     left = cut_loops(text)
