@@ -1,6 +1,7 @@
 """When a replica measures its batch size: not while a whole machine starts, but once it has had nothing to do."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +11,19 @@ from serve_app.models.calibration import Calibration
 
 QUIET_S = 30.0
 """Without work for so long, a replica measures."""
+QUIET_LOAD = 0.5
+"""Of the cores: more than so many at work, on average over a minute, are others' work that would be measured too."""
 TRIES = 5
 """Measurements that requests came into; then the batch size stays as it is until the next start."""
 logger = logging.getLogger("ray.serve.rayscribe")
+
+
+def machine_is_quiet() -> bool:
+    """Whether most cores have had nothing to do for a minute; true where nobody knows."""
+    try:
+        return os.getloadavg()[0] < QUIET_LOAD * (os.cpu_count() or 1)
+    except OSError:
+        return True
 
 
 class Tuner:
@@ -21,8 +32,14 @@ class Tuner:
     A measurement that a request came into is thrown away and made again; the request was slower for it, once.
     """
 
-    def __init__(self, calibration: Calibration | None, apply: Callable[[int], None], quiet_s: float = QUIET_S) -> None:
-        self._apply, self._quiet_s = apply, quiet_s
+    def __init__(
+        self,
+        calibration: Calibration | None,
+        apply: Callable[[int], None],
+        quiet_s: float = QUIET_S,
+        quiet: Callable[[], bool] = machine_is_quiet,
+    ) -> None:
+        self._apply, self._quiet_s, self._quiet = apply, quiet_s, quiet
         self._at_work = self._begun = 0
         self._changed = threading.Condition()
         if calibration:
@@ -55,11 +72,11 @@ class Tuner:
             logger.exception("the batch size could not be measured; it stays %d", calibration.unmeasured)
 
     def _until_quiet(self) -> int:
-        """Return the number of requests so far, once the last one has been done for a while."""
+        """Return the number of requests so far, once the last one has been done for a while, and others' work too."""
         with self._changed:
             since = time.monotonic()
-            while (left := since + self._quiet_s - time.monotonic()) > 0:
-                if self._changed.wait(left) or self._at_work:
+            while (left := since + self._quiet_s - time.monotonic()) > 0 or not self._quiet():
+                if self._changed.wait(max(left, self._quiet_s / 2)) or self._at_work:
                     self._changed.wait_for(lambda: not self._at_work)
                     since = time.monotonic()
             return self._begun

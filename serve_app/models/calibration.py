@@ -24,7 +24,7 @@ ENOUGH = 0.95
 """A smaller batch that gets so near to the best throughput is taken: its windows wait less."""
 GAINING = 0.8
 """In twice the batch each window took this much of the time, or less: the next size is taken unmeasured."""
-UNMEASURED_CPU, UNMEASURED_GPU = 8, 16
+UNMEASURED_CPU, UNMEASURED_GPU = 4, 16
 """Windows in a batch until their number was measured."""
 BUDGET_S = 4.0
 """What measuring sizes may take, and two batches at once again; sizes 1 and 2 are measured whatever they take."""

@@ -124,7 +124,7 @@ def test_a_batch_that_does_not_fit_ends_measuring() -> None:
         run(Written(lambda size: 0.01, room=0))
 
 
-@pytest.mark.parametrize(("device", "size"), [("cpu", 8), ("cuda", 16)])
+@pytest.mark.parametrize(("device", "size"), [("cpu", 4), ("cuda", 16)])
 def test_until_it_was_measured_a_model_has_a_size_to_begin_with(tmp_path: Path, device: str, size: int) -> None:
     model = Written(lambda size: 0.01)
     model.device = device

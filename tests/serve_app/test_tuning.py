@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serve_app.models.calibration import Tuning
-from serve_app.tuning import TRIES, Tuner
+from serve_app.tuning import TRIES, Tuner, machine_is_quiet
 
 QUIET_S = 0.05
 
@@ -37,7 +37,7 @@ class Measuring:
 
 
 def tuner(measuring: Any, sizes: list[int], quiet_s: float = QUIET_S) -> Tuner:
-    return Tuner(measuring, sizes.append, quiet_s)
+    return Tuner(measuring, sizes.append, quiet_s, lambda: True)
 
 
 def test_it_measures_once_it_is_quiet_and_keeps_it() -> None:
@@ -55,6 +55,32 @@ def test_it_does_not_measure_while_it_has_work() -> None:
     with tuned.in_use():
         assert not measuring.begun.acquire(timeout=6 * QUIET_S)
     assert measuring.done.wait(10)
+
+
+def test_it_does_not_measure_while_others_work() -> None:
+    measuring, quiet = Measuring(), threading.Event()
+    measuring.may_end.release()
+    Tuner(measuring, lambda size: None, QUIET_S, quiet.is_set)  # type: ignore[arg-type]
+    assert not measuring.begun.acquire(timeout=6 * QUIET_S)
+    quiet.set()
+    assert measuring.done.wait(10)
+
+
+@pytest.mark.parametrize(("load", "quiet"), [(0.4, True), (1.9, True), (2.1, False), (30.0, False)])
+def test_a_machine_is_quiet_when_most_of_its_cores_are(
+    load: float, quiet: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 9.0, 9.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert machine_is_quiet() == quiet
+
+
+def test_a_machine_that_nobody_knows_of_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> tuple[float, float, float]:
+        raise OSError("Load averages are unobtainable")
+
+    monkeypatch.setattr("os.getloadavg", unknown)
+    assert machine_is_quiet()
 
 
 def test_a_measurement_that_a_request_came_into_is_made_again() -> None:
