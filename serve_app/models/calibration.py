@@ -8,13 +8,16 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
+
+from filelock import FileLock, Timeout
 
 from model_store.files import write_atomically
 from serve_app.config import TranscriptionArgs
@@ -30,6 +33,8 @@ BUDGET_S = 4.0
 """What measuring sizes may take, and two batches at once again; sizes 1 and 2 are measured whatever they take."""
 ROUNDS = 2
 """The quicker of two rounds counts: the first also pays for memory."""
+PATIENCE_S = 120.0
+"""How long a process waits while others of its machine measure."""
 LIBRARIES = ("ctranslate2", "faster-whisper")
 """The default back end's."""
 FORMAT = 1
@@ -91,8 +96,21 @@ class Calibration:
         return _kept(place(self.cache, self._key()), self._key())
 
     def measure(self, clock: Clock = time.perf_counter) -> Tuning:
-        """Measure now; the machine should have nothing else to do."""
-        return measured(self.model, self.args, clock)
+        """Measure now; the machine should have nothing else to do, and its other processes wait for their turn."""
+        with self._turn():
+            return measured(self.model, self.args, clock)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        place = Path(self.cache) / "locks" / "calibration"
+        lock = FileLock(place)
+        with suppress(OSError, Timeout):  # a cache that cannot be written has no turns
+            place.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=PATIENCE_S)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def keep(self, tuning: Tuning) -> None:
         """Keep a tuning for the processes that come after."""

@@ -215,6 +215,28 @@ def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path: Path, caplog: py
     assert "calibration is not kept" in caplog.text
 
 
+def test_processes_of_one_machine_measure_in_turn(tmp_path: Path) -> None:
+    at_work, overlapped = threading.Lock(), list[bool]()
+
+    class Slow(Written):
+        def forced(self, size: int) -> None:
+            overlapped.append(not at_work.acquire(blocking=False))
+            time.sleep(0.002)  # the work
+            if not overlapped[-1]:
+                at_work.release()
+
+    args = TranscriptionArgs(model="m", device="cpu", workers=1)
+    threads = [
+        threading.Thread(target=Calibration(Slow(lambda size: 0), args, tmp_path, DIGEST).measure) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(overlapped) >= 3 * 6
+    assert not any(overlapped)
+
+
 def test_devices_have_names(tmp_path: Path) -> None:
     assert device_name("cpu")
     assert device_name("cuda")
