@@ -4,6 +4,7 @@ No `from __future__ import annotations` here or in `app.py`: Serve reads the bui
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -265,6 +266,14 @@ class PresetArgs(Strict):
     vad: VadArgs = Field(default_factory=VadArgs)
     gpu: GpuArgs = Field(default_factory=GpuArgs)
     limits: LimitArgs = Field(default_factory=LimitArgs)
+
+    def models(self) -> Iterator[str]:
+        """Yield the snapshots that its own stages name."""
+        yield self.transcription.model
+        if self.alignment:
+            yield from self.alignment.models.values()
+        if self.diarization and self.diarization.model:
+            yield self.diarization.model
 
     def borrowed(self) -> dict[str, str]:
         """Return the stages that are other applications', and whose."""

@@ -84,7 +84,7 @@ def rows(config: Path) -> list[Row]:
 
 
 def _row(args: PresetArgs, presets: dict[str, PresetArgs], catalog: Catalog) -> Row:
-    names = tuple(Reference.parse(model).name for model in _models(args))
+    names = tuple(Reference.parse(model).name for model in args.models())
     own = [catalog.entries[name] for name in names if name in catalog.entries]
     on_gpu = [stage for stage in (args.transcription, args.alignment, args.diarization) if stage and _on_gpu(stage)]
     needs = [need.total for stage in on_gpu if (need := need_of(stage, catalog))]
@@ -111,14 +111,6 @@ def _figures(preset: str, models: Sequence[str]) -> Measured:
         error,
         f"published: text only on an RTX 3070 Ti, {quicker} × large's speed; LibriSpeech test-clean",
     )
-
-
-def _models(args: PresetArgs) -> Iterator[str]:
-    yield args.transcription.model
-    if args.alignment:
-        yield from args.alignment.models.values()
-    if args.diarization and args.diarization.model:
-        yield args.diarization.model
 
 
 def _on_gpu(stage: object) -> bool:

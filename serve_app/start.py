@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from model_store import ModelStoreError
-from serve_app.config import PresetArgs, StoreArgs
+from serve_app.config import StoreArgs
 from serve_app.models.environment import OFFLINE
 from serve_app.serve_config import CATALOG, CheckedConfig, ConfigError, load_serve_config
 from serve_app.strict import did_you_mean
@@ -105,18 +105,10 @@ def _snapshots(config: CheckedConfig) -> Iterator[tuple[str, StoreArgs]]:
     told: set[tuple[str, str]] = set()
     for args in config.presets.values():
         store = args.store.resolved()
-        for name in _names(args):
+        for name in args.models():
             if (name, store.url) not in told:
                 told.add((name, store.url))
                 yield name, store
-
-
-def _names(args: PresetArgs) -> Iterator[str]:
-    yield args.transcription.model
-    if args.alignment:
-        yield from args.alignment.models.values()
-    if args.diarization and args.diarization.model:
-        yield args.diarization.model
 
 
 def _serve(config: Path) -> int:

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -120,20 +121,23 @@ class Calibration:
         return key_of(self.model, self.args, self.digest, self.libraries)
 
 
-_pending: "WeakKeyDictionary[Any, Calibration]" = WeakKeyDictionary()
+_pending: "WeakKeyDictionary[Any, Callable[[Any], Calibration]]" = WeakKeyDictionary()
+"""What makes a model's calibration of it: one that held the model would keep it for ever."""
 
 
 def batch_size_of(calibration: Calibration) -> int:
     """Return the batch size that was measured before; else one to begin with, and the measuring is `pending`."""
     if tuning := calibration.kept():
         return tuning.batch_size
-    _pending[calibration.model] = calibration
+    about = {each.name: getattr(calibration, each.name) for each in fields(calibration) if each.name != "model"}
+    _pending[calibration.model] = partial(Calibration, **about)
     return calibration.unmeasured
 
 
 def pending(model: object) -> Calibration | None:
     """Return what is yet to be measured of a model, to whoever asks first."""
-    return _pending.pop(model, None)
+    made = _pending.pop(model, None)
+    return made(model) if made else None
 
 
 def key_of(

@@ -1,8 +1,7 @@
 """Speech in live audio, frame by frame: silero, which ships inside faster-whisper (no torch), with its state kept."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.metadata import distribution
 from typing import Any
 
 import numpy as np
@@ -115,12 +114,9 @@ def _session() -> Any:
     go_offline()
     import onnxruntime
 
-    package = find_spec("faster_whisper")
-    (folder,) = package.submodule_search_locations or [""] if package else [""]
+    model = distribution("faster-whisper").locate_file("faster_whisper/assets/silero_vad_v6.onnx")
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = options.intra_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(
-        Path(folder, "assets", "silero_vad_v6.onnx"), providers=["CPUExecutionProvider"], sess_options=options
-    )
+    return onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"], sess_options=options)

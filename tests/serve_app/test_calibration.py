@@ -1,8 +1,10 @@
 """Calibration over a model whose time is written down, and once over the demo model on the real clock."""
 
+import gc
 import json
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,15 @@ def test_until_it_was_measured_a_model_has_a_size_to_begin_with(tmp_path: Path, 
     assert (model.batches, pending(model), pending(model)) == ([], calibration, None)
     small = Calibration(Written(lambda size: 0.01), ARGS.model_copy(update={"batch_size": 2}), tmp_path, DIGEST)
     assert batch_size_of(small) == 2
+
+
+def test_a_model_that_nobody_measures_is_not_kept_for_it(tmp_path: Path) -> None:
+    model = Written(lambda size: 0.01)
+    gone = weakref.ref(model)
+    batch_size_of(Calibration(model, ARGS, tmp_path, DIGEST))
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_what_was_measured_before_is_not_pending(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The deployments' plain classes over hand-written models: windows are cut out, languages loaded on demand."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,33 @@ async def test_transcription_decodes_windows_in_shared_batches_of_the_models_siz
     assert [text.text for text in texts] == [f"{i}" for i in range(9)]
     assert [count for *_, count in model.batches] == [4, 4, 1]
     assert all(text.queue_s >= 0 and text.model_s > 0 for text in texts)
+    assert [text.batch_full for text in texts] == [True] * 8 + [False]
+
+
+async def test_the_tuner_knows_what_is_at_work_and_its_batch_size_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_use: list[int] = []
+
+    class Tuner:
+        def __init__(self, calibration: object, apply: Callable[[int], None]) -> None:
+            self.calibration, self.apply, self.at_work = calibration, apply, 0
+
+        @contextmanager
+        def in_use(self) -> Iterator[None]:
+            self.at_work += 1
+            yield
+            in_use.append(self.at_work)
+
+    monkeypatch.setattr("serve_app.deployments.Tuner", Tuner)
+    monkeypatch.setattr("serve_app.deployments.pending", lambda model: ("to be measured", model))
+    model = FirstSample()
+    stage = transcription(model)
+    tuner: Any = stage._tuner
+    assert tuner.calibration == ("to be measured", model)
+    tuner.apply(2)
+    await asyncio.gather(*(stage.transcribe(sound(i), ENGLISH, EVERYBODY) for i in range(4)))
+    assert [count for *_, count in model.batches] == [2, 2]
+    await stage.detect(sound(1), EVERYBODY)
+    assert in_use == [4, 4, 4, 4, 5]
 
 
 async def test_transcription_never_mixes_options() -> None:
