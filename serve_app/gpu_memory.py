@@ -1,26 +1,22 @@
 """How much memory a GPU has: what the environment says, else what the driver says of this machine's GPUs."""
 
 import os
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from serve_app.hardware.nvidia import Gpu, look
 
 VARIABLE = "RAYSCRIBE_GPU_MEMORY_GB"
-QUERY = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 
 
 class BadGpuMemory(Exception):
     """The environment variable holds no size."""
 
 
-def gpu_memory_gb(ask: Callable[[], str] | None = None) -> float | None:
+def gpu_memory_gb(gpus: Callable[[], Sequence[Gpu]] = lambda: look()[1]) -> float | None:
     """Return the GB (10⁹ bytes) of the smallest GPU; None when nobody knows of one. Raises BadGpuMemory."""
     if stated := os.environ.get(VARIABLE):
         return _number(stated)
-    try:
-        sizes = [float(line) * 2**20 / 1e9 for line in (ask or _ask_driver)().split()]
-    except (OSError, ValueError, subprocess.SubprocessError):  # no driver here, or one that does not say
-        return None
-    return round(min(sizes), 1) if sizes else None
+    return min((gpu.memory_gb for gpu in gpus()), default=None)
 
 
 def _number(text: str) -> float:
@@ -31,7 +27,3 @@ def _number(text: str) -> float:
     if not size > 0:
         raise BadGpuMemory(f"{VARIABLE} is {text!r}; give the GB of one GPU as a number, such as 24")
     return size
-
-
-def _ask_driver() -> str:
-    return subprocess.run(QUERY, capture_output=True, text=True, timeout=20, check=True).stdout

@@ -174,7 +174,7 @@ def patches(name: str, root: Path = ROOT) -> list[dict[str, Any]]:
     pattern = base["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
     groups = [worker_group(config, group, pattern) for group in LAYOUTS[name]]
     return [
-        {"op": "replace", "path": "/spec/serveConfigV2", "value": _text(serve_config(config))},
+        {"op": "replace", "path": "/spec/serveConfigV2", "value": text_of(serve_config(config))},
         {"op": "replace", "path": "/spec/rayClusterDeletionDelaySeconds", "value": longest_s(config)},
         {"op": "replace", "path": GROUPS, "value": groups},
     ]
@@ -195,13 +195,14 @@ def _as_block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _as_block)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return a value as YAML that every reader knows: no anchors, long texts as blocks."""
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True))
 
 
 def generated(name: str, root: Path = ROOT) -> str:
     """Return the text of an overlay's generated.yaml."""
-    return HEADER.format(name=name) + _text(patches(name, root))
+    return HEADER.format(name=name) + text_of(patches(name, root))
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:

@@ -43,6 +43,8 @@ WAV2VEC2_BATCH = 16
 WAV2VEC2_SIZES = ((378, 0.5), (1262, 0.7))
 """MB of the weights in float32 → GB of a window: base, large."""
 PYANNOTE_CHUNK_GB = 0.41
+PYANNOTE_CHUNK_CPU_GB = 0.06
+"""The activations alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ def _need(args: StageArgs, entries: list[Entry]) -> Need:
         case AlignmentArgs():
             return _wav2vec2(args, entries)
         case DiarizationArgs():
-            return Need(entries[0].memory_mb / 1000, 0, PYANNOTE_CHUNK_GB, args.batch_size)
+            chunk = PYANNOTE_CHUNK_CPU_GB if args.device == "cpu" else PYANNOTE_CHUNK_GB
+            return Need(entries[0].memory_mb / 1000, 0, chunk, args.batch_size)
 
 
 def _whisper(args: TranscriptionArgs, entry: Entry) -> Need:

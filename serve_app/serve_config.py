@@ -19,7 +19,7 @@ import yaml
 from model_store import UsageError, parse_size
 from model_store.errors import ModelStoreError
 from model_store.publishing.catalog import Catalog
-from serve_app.config import GatewayArgs, PresetArgs
+from serve_app.config import GatewayArgs, PresetArgs, StoreArgs
 from serve_app.config_rules import RULES, App, Apps, Rule
 from serve_app.gpu_memory import BadGpuMemory
 from serve_app.gpu_rules import GPU_RULES, gpu_share, replicas, shares_of
@@ -66,6 +66,14 @@ class CheckedConfig:
     def gateways(self) -> dict[str, GatewayArgs]:
         """Return every gateway's args, by the name of its application."""
         return {app.name: app.args for app in self.apps.all if isinstance(app.args, GatewayArgs)}
+
+    def snapshots(self) -> list[tuple[str, StoreArgs]]:
+        """Return each snapshot that the presets name, once, and the store that it comes from."""
+        found: dict[tuple[str, str], tuple[str, StoreArgs]] = {}
+        for args in self.presets.values():
+            store = args.store.resolved()
+            found |= {(name, store.url): (name, store) for name in args.models() if (name, store.url) not in found}
+        return list(found.values())
 
     def gpus(self) -> dict[tuple[str, str], tuple[float, float]]:
         """Return the GPUs that (application, deployment) reserves: with its fewest replicas, and with its most."""

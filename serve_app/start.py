@@ -39,6 +39,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
     try:
         with tempfile.TemporaryDirectory(prefix="rayscribe-") as folder:
             written = adapted(path, environment, Path(folder))
+            preflight()
             fetch_all(load_serve_config(written))
             return _serve(written)
     except ConfigError as error:
@@ -47,6 +48,16 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
     except ModelStoreError as error:
         print(f"{error}\nPublish it (model-store publish …) where RAYSCRIBE_STORE points to.", file=sys.stderr)
         return NO_MODELS
+
+
+def preflight() -> None:
+    """Tell what of this machine will make the service slow, or keep it off a GPU; `rayscribe doctor` tells all."""
+    from serve_app.hardware.checks import examine_machine
+    from serve_app.hardware.machine import this_machine
+
+    for each in examine_machine(this_machine(Path(StoreArgs().cache))):
+        if each.state != "ok":
+            print(f"{each.state}: {each.name}: {each.text} {each.mend}", file=sys.stderr, flush=True)
 
 
 def adapted(path: Path, environment: Mapping[str, str], folder: Path) -> Path:
@@ -95,20 +106,10 @@ def fetch_all(config: CheckedConfig) -> None:
     """Fetch and verify each snapshot that the presets name; raises a ModelStoreError for the first that is missing."""
     from serve_app.loading import get_snapshot
 
-    for name, store in _snapshots(config):
+    for name, store in config.snapshots():
         snapshot, lease = get_snapshot(name, store)
         lease.release()
         print(f"{name}: {snapshot.digest[:19]} in {snapshot.path}", flush=True)
-
-
-def _snapshots(config: CheckedConfig) -> Iterator[tuple[str, StoreArgs]]:
-    told: set[tuple[str, str]] = set()
-    for args in config.presets.values():
-        store = args.store.resolved()
-        for name in args.models():
-            if (name, store.url) not in told:
-                told.add((name, store.url))
-                yield name, store
 
 
 def _serve(config: Path) -> int:

@@ -1,0 +1,1 @@
+"""What a machine has, whether a service can run on it, and which Serve config suits it."""
