@@ -7,7 +7,10 @@ From the environment:
 - RAYSCRIBE_CONFIG: the Serve config, where none is given; default `configs/local.yaml`.
 - RAYSCRIBE_MODELS: other transcription models, by preset: `fast=whisper-base,high=whisper-small`.
 - RAYSCRIBE_HOST, RAYSCRIBE_PORT: where HTTP is listened to, instead of what the config says.
+- RAYSCRIBE_METRICS_PORT: where Ray's metrics can be read; a port of Ray's choice without it.
 - RAYSCRIBE_STORE, RAYSCRIBE_CACHE: where snapshots come from and where they are kept.
+- AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: of a store that is a bucket.
+- RAYSCRIBE_JOBS_BROKER: the Redis that keeps the jobs, where several nodes share them.
 """
 
 import os
@@ -39,9 +42,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
     try:
         with tempfile.TemporaryDirectory(prefix="rayscribe-") as folder:
             written = adapted(path, environment, Path(folder))
+            command = serving(written, environment)
             preflight()
             fetch_all(load_serve_config(written))
-            return _serve(written)
+            return _serve(written, command)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG
@@ -77,10 +81,21 @@ def adapted(path: Path, environment: Mapping[str, str], folder: Path) -> Path:
     return folder / path.name
 
 
+def serving(config: Path, environment: Mapping[str, str]) -> list[str]:
+    """Return the command that serves a config; raises ConfigError."""
+    if port := environment.get("RAYSCRIBE_METRICS_PORT"):
+        return [sys.executable, "-m", "serve_app.serve_run", str(_number("METRICS_PORT", port)), str(config)]
+    return [str(Path(sys.executable).with_name("serve")), "run", str(config)]
+
+
 def _port(port: str | None) -> dict[str, int]:
-    if port and not port.isdecimal():
-        raise ConfigError([f"RAYSCRIBE_PORT: {port!r} is no number"])
-    return {"port": int(port)} if port else {}
+    return {"port": _number("PORT", port)} if port else {}
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError([f"RAYSCRIBE_{name}: {text!r} is no number"])
+    return int(text)
 
 
 def _models(pairs: str) -> Iterator[tuple[str, str]]:
@@ -112,12 +127,11 @@ def fetch_all(config: CheckedConfig) -> None:
         print(f"{name}: {snapshot.digest[:19]} in {snapshot.path}", flush=True)
 
 
-def _serve(config: Path) -> int:
-    """Run `serve run` until it ends by itself, or is told to stop and has answered what it was asked."""
+def _serve(config: Path, command: list[str]) -> int:
+    """Run the command until it ends by itself, or is told to stop and has answered what it was asked."""
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):  # before the child, which would inherit that they are ignored
         signal.signal(number, lambda *_: told.set())
-    command = [str(Path(sys.executable).with_name("serve")), "run", str(config)]
     child = subprocess.Popen(command, env={**os.environ, **OFFLINE}, start_new_session=True)
     while child.poll() is None and not told.wait(0.2):
         pass
