@@ -80,7 +80,11 @@ def operator_rules(service: dict[str, Any]) -> Iterator[str]:
         yield "name"
     if spec["upgradeStrategy"]["type"] not in ("NewCluster", "NewClusterWithIncrementalUpgrade", "None"):
         yield "upgradeStrategy"
-    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+    head = cluster["headGroupSpec"]
+    names = {each["name"] for each in head["template"]["spec"]["containers"][0].get("env", ())}
+    if "redis-password" in head["rayStartParams"] or "REDIS_PASSWORD" in names:
+        yield "redisPassword"
+    for group in (head, *cluster["workerGroupSpecs"]):
         if "labels" in group["rayStartParams"]:
             yield "labels"
         if group.get("resources") and "resources" in group["rayStartParams"]:
@@ -192,6 +196,7 @@ def test_a_slip_is_found(
         (lambda service: service["spec"]["upgradeStrategy"].update(type="Rolling"), "upgradeStrategy"),
         (lambda service: _head(service)["rayStartParams"].update(labels="a=b"), "labels"),
         (lambda service: _head(service)["template"]["spec"].update(restartPolicy="Always"), "restartPolicy"),
+        (lambda service: _head(service)["rayStartParams"].update({"redis-password": "x"}), "redisPassword"),
         (lambda service: service["spec"]["rayClusterConfig"]["autoscalerOptions"].pop("version"), "idleTimeoutSeconds"),
     ],
 )
@@ -245,3 +250,15 @@ def test_the_head_has_no_work_and_secrets_are_in_no_overlay(rendered: dict[str, 
     for documents in rendered.values():
         assert _head(service_of(documents))["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
         assert not re.search(r"AWS_(ACCESS_KEY|SECRET)|kind: Secret\b", yaml.safe_dump_all(documents))
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_head_knows_the_password_that_redis_asks_for(rendered: dict[str, list[dict[str, Any]]], name: str) -> None:
+    options = service_of(rendered[name])["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]
+    (server,) = (each for each in rendered[name] if each["kind"] == "StatefulSet")
+    (container,) = server["spec"]["template"]["spec"]["containers"]
+    (variable,) = container["env"]
+    assert container["args"][-2:] == ["--requirepass", f"$({variable['name']})"]
+    assert variable["name"] == "REDISCLI_AUTH"  # redis-cli's own: the probes need it
+    assert variable["valueFrom"] == options["redisPassword"]["valueFrom"]
+    assert variable["valueFrom"] == {"secretKeyRef": {"name": "redis", "key": "password"}}
