@@ -29,13 +29,14 @@ QUANTITY = re.compile(r"\d+(\.\d+)?(m|[kMGTPE]|[KMGTPE]i)?")
 @pytest.fixture(scope="session")
 def rendered() -> dict[str, list[dict[str, Any]]]:
     """Every overlay's documents."""
+    return {name: render(KUBERAY / "overlays" / name) for name in OVERLAYS}
+
+
+def render(overlay: Path) -> list[dict[str, Any]]:
+    """An overlay's documents."""
     if not shutil.which("kubectl"):
         pytest.skip("needs kubectl, for its kustomize")
-    return {name: _render(name) for name in OVERLAYS}
-
-
-def _render(name: str) -> list[dict[str, Any]]:
-    command = ["kubectl", "kustomize", str(KUBERAY / "overlays" / name)]
+    command = ["kubectl", "kustomize", str(overlay)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
