@@ -160,6 +160,8 @@ def close(config: dict[str, Any], hurry: threading.Event) -> None:
             pass
     except Exception as error:  # noqa: BLE001 - Ray's, of any kind: it never came up, or is going down by itself
         print(f"Serve cannot be asked to close: {error}", file=sys.stderr)
+    finally:
+        ray.shutdown()  # while there is a Ray to leave: later it ends a child of process 1 (an init's) with exit code 1
 
 
 if __name__ == "__main__":

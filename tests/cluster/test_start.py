@@ -30,7 +30,7 @@ def test_what_was_asked_is_answered_before_it_ends(cluster: Cluster, sample: Any
         stderr=subprocess.STDOUT,
     )
     try:
-        _until_ready(f"http://127.0.0.1:{port}/ready", child)
+        until_ready(f"http://127.0.0.1:{port}/ready", child)
         form = {"model": "high", "stream": "true", "language": "en"}
         url = f"http://127.0.0.1:{port}/v1/audio/transcriptions"
         with (
@@ -51,7 +51,7 @@ def test_what_was_asked_is_answered_before_it_ends(cluster: Cluster, sample: Any
     assert "stopping: what was asked is answered first" in log.read()
 
 
-def _until_ready(url: str, child: subprocess.Popen[bytes]) -> None:
+def until_ready(url: str, child: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + STARTS_WITHIN_S
     while True:
         with suppress(httpx.TransportError):
