@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from model_store import ModelStoreError
+from model_store import ModelStoreError, NotPublished
 from serve_app.config import StoreArgs
 from serve_app.models.environment import OFFLINE
 from serve_app.serve_config import CATALOG, CheckedConfig, ConfigError, load_serve_config
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         print(error, file=sys.stderr)
         return BAD_CONFIG
     except ModelStoreError as error:
-        print(f"{error}\nPublish it (model-store publish …) where RAYSCRIBE_STORE points to.", file=sys.stderr)
+        print(error.problem, error.mend, sep="\n", file=sys.stderr)
         return NO_MODELS
 
 
@@ -118,13 +118,29 @@ def _transcription(config: dict[str, Any], preset: str) -> dict[str, Any]:
 
 
 def fetch_all(config: CheckedConfig) -> None:
-    """Fetch and verify each snapshot that the presets name; raises a ModelStoreError for the first that is missing."""
+    """Fetch and verify each snapshot that the presets name; raises NotPublished for all that are missing at once."""
     from serve_app.loading import get_snapshot
 
+    missing: list[tuple[str, str, NotPublished]] = []
     for name, store in config.snapshots():
-        snapshot, lease = get_snapshot(name, store)
-        lease.release()
-        print(f"{name}: {snapshot.digest[:19]} in {snapshot.path}", flush=True)
+        try:
+            snapshot, lease = get_snapshot(name, store)
+        except NotPublished as error:
+            missing.append((name, store.url, error))
+        else:
+            lease.release()
+            print(f"{name}: {snapshot.digest[:19]} in {snapshot.path}", flush=True)
+    if missing:
+        raise NotPublished("\n".join(str(error) for *_, error in missing), _by_bundle(missing))
+
+
+def _by_bundle(missing: Sequence[tuple[str, str, NotPublished]]) -> str:
+    """How to mend it where nothing can be published: a bundle goes round all stores that lack something."""
+    names = " ".join(dict.fromkeys(name for name, *_ in missing))
+    stores = dict.fromkeys(url for _, url, _ in missing)
+    there = f"model-store bundle export {names} --out models.bundle"
+    here = (f"model-store bundle import models.bundle --store {url}" for url in stores)
+    return "\n  ".join(["Where no network reaches, there and then here:", there, *here])
 
 
 def _serve(config: Path, command: list[str]) -> int:

@@ -209,7 +209,8 @@ class DirectoryStore:
         if not self.root.is_dir():
             raise StoreUnreachable(
                 f"There is no store at {self.url}.",
-                "Publish a model to it (model-store publish 'demo-*'), mount the volume, or set RAYSCRIBE_STORE.",
+                "Publish a model to it (model-store publish 'demo-*'), import a bundle, mount the volume, "
+                "or set RAYSCRIBE_STORE.",
                 url=self.url,
             )
 

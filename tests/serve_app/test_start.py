@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from model_store import DirectoryStore, ModelInfo, publish
+from model_store.bundle import export_bundle, import_bundle
 from model_store.sources import DirectorySource
 from serve_app import serve_run, start
 from serve_app.serve_config import ConfigError, load_serve_config
@@ -97,14 +98,28 @@ def store(tmp_path: Path, demo_models: Path, monkeypatch: pytest.MonkeyPatch) ->
     return store
 
 
-def test_a_snapshot_that_is_nowhere_ends_the_start_with_its_mend(
-    store: DirectoryStore, capsys: pytest.CaptureFixture[str]
+def test_all_snapshots_that_are_nowhere_end_the_start_with_their_mends(
+    store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A bundle is carried once: what it lacks is told at once, with what makes and what reads the next."""
+    export_bundle(["demo-whisper"], store, tmp_path / "models.bundle")
+    site = DirectoryStore(tmp_path / "site")
+    with (tmp_path / "models.bundle").open("rb") as file:
+        import_bundle(file, site)
+    monkeypatch.setenv("RAYSCRIBE_STORE", str(site.root))
     assert start.main([str(LOCAL)], {}) == start.NO_MODELS
     told = capsys.readouterr()
-    assert [line.partition(":")[0] for line in told.out.splitlines()] == ["demo-whisper", "demo-align"]
-    assert "demo-diarization" in told.err
-    assert "model-store publish" in told.err
+    assert [line.partition(":")[0] for line in told.out.splitlines()] == ["demo-whisper"]
+    assert told.err.splitlines() == [
+        *(
+            f"{name}@latest is not in the store at {site.root}, which holds: demo-whisper. "
+            f"To publish it: model-store publish {name} --store {site.root}"
+            for name in ("demo-align", "demo-diarization")
+        ),
+        "Where no network reaches, there and then here:",
+        "  model-store bundle export demo-align demo-diarization --out models.bundle",
+        f"  model-store bundle import models.bundle --store {site.root}",
+    ]
 
 
 def test_each_snapshot_is_fetched_once(
