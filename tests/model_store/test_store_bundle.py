@@ -35,6 +35,7 @@ from model_store.bundle import export_bundle, import_bundle
 from model_store.bundle.layout import END, INDEX, Index, Member, header, padding
 from model_store.trust.policy import TrustPolicy
 from model_store.trust.signing import PublicKey, check_signature, make_keys, sign
+from tests.namespaces import alone
 
 
 @pytest.fixture
@@ -476,3 +477,25 @@ def test_command_line(tmp_path: Path, bundle: Path, store: DirectoryStore, targe
     assert visible(target) == (0, 0)
     shown = run_cli("bundle", "import", bundle, "--store", target.root)
     assert (shown.code, shown.out.splitlines()[1].split()[0]) == (0, "demo-whisper@v1")
+
+
+FILL_AND_GROW = """
+disk=$1 bundle=$2 python=$3
+store() { "$python" -m model_store "$@" --store "$disk/store" --json; }
+store bundle import "$bundle" >/dev/null && exit 1
+store list
+mount -o remount,size=64m "$disk"
+store bundle import "$bundle" >/dev/null
+store verify --deep
+"""
+
+
+def test_full_disk_shows_nothing_and_the_same_command_goes_on(tmp_path: Path, bundle: Path) -> None:
+    """A real disk, which only this command sees; it grows after the first try."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    small = alone("--mount", f"mount -t tmpfs -o size=256k tmpfs {disk}")
+    line = [*small, "sh", "-ec", FILL_AND_GROW, "sh", disk, bundle, sys.executable]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    told = f"error: No space is left in the store at {disk}/store.\n  Free some, or use another.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n[]\n", told)
