@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 LOCKS = ("requirements-uv.lock", "deploy/slim.lock", "deploy/cpu.lock", "deploy/cuda.lock")
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-CUDA = re.compile(r"nvidia-|triton$|torch$|torchaudio$|torchvision$")
+CUDA = re.compile(r"nvidia-(?!ml-py)|triton$|torch$|torchaudio$|torchvision$")
 
 
 def pinned(lock: str) -> set[tuple[str, str]]:
