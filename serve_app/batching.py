@@ -1,19 +1,17 @@
 """Batches across requests: whatever waits while the model is busy is run together next, and requests take turns."""
 
 import asyncio
-import os
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
+from serve_app.priorities import BACKGROUND, threads
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-BACKGROUND = 10
 Run = Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]]
 
 
@@ -124,18 +122,12 @@ def threaded(run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], lanes:
 
 
 def _lane(run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], nice: int) -> Run[Item, Result]:
-    thread = ThreadPoolExecutor(1, "batch", initializer=_step_back, initargs=(nice,))
+    thread = threads(1, "batch", nice)
 
     def in_thread(key: Hashable, items: Sequence[Item]) -> Awaitable[Sequence[Result]]:
         return asyncio.get_running_loop().run_in_executor(thread, run, key, items)
 
     return in_thread
-
-
-def _step_back(nice: int) -> None:
-    """Let others go before this thread: on Linux a thread has its own priority."""
-    if nice:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + nice)
 
 
 def _take(queue: deque[_Waiting[Item, Result]], key: Hashable | None) -> _Waiting[Item, Result] | None:

@@ -1,25 +1,32 @@
 """How work flows: a blocking iterator taken from the event loop, bounds on what is under way, seconds per part."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from serve_app.priorities import background
+
 T = TypeVar("T")
 _END = object()
+LONG = 16
+"""Items after which a generator is a long file's, which steps back."""
 
 
 async def in_thread(items: Generator[T]) -> AsyncGenerator[T]:
     """Take a blocking generator's items in a thread: it works while one is waited for, and never runs ahead.
 
-    When whoever takes them goes, the item that is being made is waited for and dropped, and the generator closed.
+    After `LONG` items it steps back behind shorter ones. When whoever takes them goes, the item that is being made is
+    waited for and dropped, and the generator closed.
     """
     making: asyncio.Future[object] | None = None
     try:
-        while True:
-            making = asyncio.ensure_future(asyncio.to_thread(next, items, _END))
+        for count in itertools.count():
+            executor = background() if count >= LONG else None
+            making = asyncio.get_running_loop().run_in_executor(executor, next, items, _END)
             item = await asyncio.shield(making)
             if item is _END:
                 return

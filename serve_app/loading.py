@@ -25,6 +25,7 @@ from model_store import (
 )
 from serve_app.config import StoreArgs
 from serve_app.facts import ModelFacts
+from serve_app.priorities import stepped_back
 
 _held: list[tuple[Snapshot, Lease]] = []
 """The models in this process, and their leases, which end with it."""
@@ -45,7 +46,16 @@ Loaded = TypeVar("Loaded", bound=Model)
 def load(
     name: str, store: StoreArgs, import_libraries: Callable[[], object], build: Callable[[Snapshot], Loaded]
 ) -> Loaded:
-    """Fetch a snapshot while its libraries are imported, then build the model from it and warm it up."""
+    """Fetch a snapshot while its libraries are imported, then build the model from it and warm it up.
+
+    All of it steps back, so that what is ready already is not slowed down by what starts.
+    """
+    return stepped_back(lambda: _load(name, store, import_libraries, build))
+
+
+def _load(
+    name: str, store: StoreArgs, import_libraries: Callable[[], object], build: Callable[[Snapshot], Loaded]
+) -> Loaded:
     began = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:
         fetching = pool.submit(get_snapshot, name, store)

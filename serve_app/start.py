@@ -1,7 +1,7 @@
 """Start a whole service as a container does: `python -m serve_app.start [CONFIG]`.
 
 The config is checked, every snapshot that it names is fetched into the node cache and verified, and only then
-`serve run` starts. Told to stop (SIGTERM or SIGINT), the service takes nothing new and answers what it has.
+Ray and Serve start. Told to stop (SIGTERM or SIGINT), the service takes nothing new and answers what it has.
 From the environment:
 
 - RAYSCRIBE_CONFIG: the Serve config, where none is given; default `configs/local.yaml`.
@@ -14,11 +14,8 @@ From the environment:
 """
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +24,8 @@ import yaml
 
 from model_store import ModelStoreError, NotPublished
 from serve_app.config import StoreArgs
-from serve_app.models.environment import OFFLINE
 from serve_app.serve_config import CATALOG, CheckedConfig, ConfigError, load_serve_config
+from serve_app.serving import serve_until_told
 from serve_app.strict import did_you_mean
 
 DEFAULT = "configs/local.yaml"
@@ -42,10 +39,11 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
     try:
         with tempfile.TemporaryDirectory(prefix="rayscribe-") as folder:
             written = adapted(path, environment, Path(folder))
-            command = serving(written, environment)
+            metrics = _number("METRICS_PORT", environment.get("RAYSCRIBE_METRICS_PORT"))
+            config = load_serve_config(written)
             preflight()
-            fetch_all(load_serve_config(written))
-            return _serve(written, command)
+            fetch_all(config)
+            return serve_until_told(config, metrics)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG
@@ -69,10 +67,13 @@ def adapted(path: Path, environment: Mapping[str, str], folder: Path) -> Path:
     models, host, port = (environment.get(f"RAYSCRIBE_{name}") for name in ("MODELS", "HOST", "PORT"))
     if not (models or host or port):
         return path
+    number = _number("PORT", port)
     load_serve_config(path)  # what is wrong with the file is told of the file
     config = yaml.safe_load(path.read_text("utf-8"))
     if host or port:
-        config.setdefault("http_options", {}).update({"host": host} if host else {}, **_port(port))
+        config.setdefault("http_options", {}).update(
+            {"host": host} if host else {}, **({"port": number} if number else {})
+        )
     for preset, model in _models(models or ""):
         _transcription(config, preset)["model"] = model
     (folder / path.name).write_text(yaml.safe_dump(config))
@@ -81,21 +82,10 @@ def adapted(path: Path, environment: Mapping[str, str], folder: Path) -> Path:
     return folder / path.name
 
 
-def serving(config: Path, environment: Mapping[str, str]) -> list[str]:
-    """Return the command that serves a config; raises ConfigError."""
-    if port := environment.get("RAYSCRIBE_METRICS_PORT"):
-        return [sys.executable, "-m", "serve_app.serve_run", str(_number("METRICS_PORT", port)), str(config)]
-    return [str(Path(sys.executable).with_name("serve")), "run", str(config)]
-
-
-def _port(port: str | None) -> dict[str, int]:
-    return {"port": _number("PORT", port)} if port else {}
-
-
-def _number(name: str, text: str) -> int:
-    if not text.isdecimal():
+def _number(name: str, text: str | None) -> int | None:
+    if text and not text.isdecimal():
         raise ConfigError([f"RAYSCRIBE_{name}: {text!r} is no number"])
-    return int(text)
+    return int(text) if text else None
 
 
 def _models(pairs: str) -> Iterator[tuple[str, str]]:
@@ -141,43 +131,6 @@ def _by_bundle(missing: Sequence[tuple[str, str, NotPublished]]) -> str:
     there = f"model-store bundle export {names} --out models.bundle"
     here = (f"model-store bundle import models.bundle --store {url}" for url in stores)
     return "\n  ".join(["Where no network reaches, there and then here:", there, *here])
-
-
-def _serve(config: Path, command: list[str]) -> int:
-    """Run the command until it ends by itself, or is told to stop and has answered what it was asked."""
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):  # before the child, which would inherit that they are ignored
-        signal.signal(number, lambda *_: told.set())
-    child = subprocess.Popen(command, env={**os.environ, **OFFLINE}, start_new_session=True)
-    while child.poll() is None and not told.wait(0.2):
-        pass
-    if child.poll() is None:
-        told.clear()
-        close(yaml.safe_load(config.read_text("utf-8")), told)
-        child.send_signal(signal.SIGINT)
-    return child.wait()
-
-
-def close(config: dict[str, Any], hurry: threading.Event) -> None:
-    """Take the gateway away and wait until it has answered what it was asked, unless told again to stop: `hurry`.
-
-    The presets stay while it does: it needs them. `serve run` itself would cut answers off.
-    """
-    import ray
-    from ray import serve
-
-    print("stopping: what was asked is answered first; stop again to cut it off", flush=True)
-    gateways = {app["name"] for app in config["applications"] if app.get("route_prefix") == "/"}
-    try:
-        ray.init(address="auto", namespace="serve", log_to_driver=False)
-        for name in gateways:
-            serve.delete(name, _blocking=False)
-        while gateways & serve.status().applications.keys() and not hurry.wait(0.2):
-            pass
-    except Exception as error:  # noqa: BLE001 - Ray's, of any kind: it never came up, or is going down by itself
-        print(f"Serve cannot be asked to close: {error}", file=sys.stderr)
-    finally:
-        ray.shutdown()  # while there is a Ray to leave: later it ends a child of process 1 (an init's) with exit code 1
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serve_app.batching import BACKGROUND, Batcher, Timed, threaded
+from serve_app.batching import Batcher, Timed, threaded
+from serve_app.priorities import BACKGROUND
 
 
 @dataclass

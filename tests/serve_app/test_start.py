@@ -11,7 +11,7 @@ import yaml
 from model_store import DirectoryStore, ModelInfo, publish
 from model_store.bundle import export_bundle, import_bundle
 from model_store.sources import DirectorySource
-from serve_app import serve_run, start
+from serve_app import start
 from serve_app.serve_config import ConfigError, load_serve_config
 from tests.conftest import ROOT
 
@@ -59,19 +59,9 @@ def test_a_wish_that_makes_no_sense_is_told(environment: dict[str, str], said: s
         changed(tmp_path, **environment)
 
 
-def test_a_metrics_port_is_given_to_ray(tmp_path: Path) -> None:
-    *_, verb, config = start.serving(tmp_path, {})
-    assert (verb, config) == ("run", str(tmp_path))
-    assert start.serving(tmp_path, {"RAYSCRIBE_METRICS_PORT": "8080"})[-3:] == ["serve_app.serve_run", "8080", config]
+def test_a_metrics_port_is_a_number(capsys: pytest.CaptureFixture[str]) -> None:
     assert start.main([str(LOCAL)], {"RAYSCRIBE_METRICS_PORT": "none"}) == start.BAD_CONFIG
-
-
-def test_serve_run_goes_on_with_the_ray_that_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr("ray.init", lambda **options: told.append(options))
-    monkeypatch.setattr(serve_run, "cli", told.append)
-    serve_run.main(8080, "configs/local.yaml")
-    assert told == [{"namespace": "serve", "_metrics_export_port": 8080}, ["run", "configs/local.yaml"]]
+    assert "RAYSCRIBE_METRICS_PORT: 'none' is no number" in capsys.readouterr().err
 
 
 def test_a_model_that_the_catalog_lacks_is_told_before_anything_starts(
