@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from ray.serve.metrics import Gauge
+from ray.serve.metrics import Histogram
 
 from model_store import (
     FetchOptions,
@@ -117,12 +117,14 @@ def tell(name: str, seconds: dict[str, float]) -> None:
     parts = ", ".join(f"{part} {value:.3f}" for part, value in seconds.items() if part != "total")
     logger.info("loaded %s in %.2f s: %s", name, seconds["total"], parts)
     for part, value in seconds.items():
-        _load_seconds().set(value, {"model": name, "part": part})
+        _load_seconds().observe(value, {"model": name, "part": part})
 
 
 @cache
-def _load_seconds() -> Gauge:
-    return Gauge("rayscribe_load_seconds", "what a replica's start took, by part", tag_keys=("model", "part"))
+def _load_seconds() -> Histogram:
+    """A histogram, as Ray forgets a gauge that is not set again, and a start is once."""
+    about = "what replicas' starts took, by part"
+    return Histogram("rayscribe_load_seconds", about, boundaries=[0.1, 1, 5, 10, 30, 60], tag_keys=("model", "part"))
 
 
 def gpu_share() -> float:
