@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
+from serve_app.courtesy import Courtesy
 from serve_app.priorities import BACKGROUND, threads
 
 Item = TypeVar("Item")
@@ -44,7 +45,8 @@ class Batcher(Generic[Item, Result]):
 
     With more than one lane, a batch of owners of whom nothing is being run starts beside the others: a short request
     need not wait for the end of a long one's batch. Owners that are being run wait for their lane, so that one request
-    alone never has more than one batch in the model, mostly in the first lane.
+    alone never has more than one batch in the model, mostly in the first lane. While short ones run beside it, the next
+    batch of a long one waits for their end, once, and is small.
     """
 
     def __init__(self, lanes: Sequence[Run[Item, Result]], size: int) -> None:
@@ -53,6 +55,7 @@ class Batcher(Generic[Item, Result]):
         self._queues: dict[Hashable, deque[_Waiting[Item, Result]]] = {}
         self._running: Counter[Hashable] = Counter()
         self._batches: set[asyncio.Task[None]] = set()
+        self._courtesy = Courtesy()
 
     async def submit(self, key: Hashable, item: Item, owner: Hashable = None) -> Timed[Result]:
         """Wait for the batch that holds this item, and return its own result."""
@@ -66,8 +69,11 @@ class Batcher(Generic[Item, Result]):
         while self._free and (batch := self._next_batch()):
             run = min(self._free, key=self._lanes.index)
             self._free.remove(run)
-            self._running.update(waiting.owner for waiting in batch)
-            task = asyncio.create_task(self._answer(run, batch))
+            owners = [waiting.owner for waiting in batch]
+            self._running.update(owners)
+            full = len(batch) == self._courtesy.most(owners[0], self.size)
+            task = asyncio.create_task(self._answer(run, batch, full=full))
+            self._courtesy.began(task, owners, beside=bool(self._batches))
             self._batches.add(task)
             task.add_done_callback(partial(self._ended, run, batch))
 
@@ -75,9 +81,10 @@ class Batcher(Generic[Item, Result]):
         self._free.append(run)
         self._running -= Counter(waiting.owner for waiting in batch)
         self._batches.discard(task)
+        self._courtesy.ended(task)
         self._start()
 
-    async def _answer(self, run: Run[Item, Result], batch: Sequence[_Waiting[Item, Result]]) -> None:
+    async def _answer(self, run: Run[Item, Result], batch: Sequence[_Waiting[Item, Result]], *, full: bool) -> None:
         started = time.perf_counter()
         items = [waiting.item for waiting in batch]
         try:
@@ -89,14 +96,16 @@ class Batcher(Generic[Item, Result]):
         took = time.perf_counter() - started
         for waiting, result in answers:
             if not waiting.done.done():
-                waiting.done.set_result(Timed(result, started - waiting.since, took, len(batch) == self.size))
+                waiting.done.set_result(Timed(result, started - waiting.since, took, full))
 
     def _next_batch(self) -> list[_Waiting[Item, Result]]:
         """The oldest item of the owner whose turn it is, and what can go with it, an item of each owner in turn."""
         self._forget_the_gone()
         batch: list[_Waiting[Item, Result]] = []
-        turn = [owner for owner in self._queues if not (self._batches and self._running[owner])]
-        while turn and len(batch) < self.size:
+        idle = (owner for owner in self._queues if not (self._batches and self._running[owner]))
+        turn = [owner for owner in idle if not self._courtesy.gives_way(owner)]
+        most = self._courtesy.most(turn[0], self.size) if turn else 0
+        while turn and len(batch) < most:
             owner = turn.pop(0)
             if waiting := _take(self._queues[owner], batch[0].key if batch else None):
                 batch.append(waiting)
