@@ -24,6 +24,7 @@ check: .venv/.ready
 	$(BIN)/mypy
 	$(BIN)/python -m serve_app.serve_config configs/*.yaml
 	$(BIN)/python -m serve_app.kuberay --check
+	$(BIN)/python -m serve_app.kuberay_check
 	$(BIN)/yamllint --strict .
 	$(BIN)/hadolint Dockerfile
 

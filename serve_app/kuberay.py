@@ -97,23 +97,20 @@ def _model_gb(args: Any, catalog: Catalog | None, on_gpu: bool) -> float:
     return need.weights if on_gpu else need.total - CUDA_GB
 
 
-def node_of(config: CheckedConfig, group: Group) -> tuple[int, int]:
-    """Return the CPUs and the GiB that a pod of a group must have.
+def node_of(config: CheckedConfig, has_gpu: bool, pods: int, alone: bool) -> tuple[int, int]:
+    """Return the CPUs and the GiB that each of a group's pods must have, of which there are `pods` at most.
 
     One pod holds all replicas of a config of one group; with more groups, a GPU's pod holds the costliest mix of shares
-    that fits one GPU, and the pod without a GPU a quarter of the rest at most.
+    that fits one GPU, and the pods without a GPU share the rest.
     """
     found = list(replicas_of(config))
-    alone = any(groups == (group,) for groups in LAYOUTS.values())
     if alone:
         cpus, memory = (sum(getattr(each, key) * each.most for each in found) for key in ("cpus", "memory_gb"))
-    elif group.product:
+    elif has_gpu:
         cpus, memory = (_fullest(found, key) for key in ("cpus", "memory_gb"))
     else:
         plain = [each for each in found if not each.gpus]
-        cpus, memory = (
-            sum(getattr(each, key) * each.most for each in plain) / group.most for key in ("cpus", "memory_gb")
-        )
+        cpus, memory = (sum(getattr(each, key) * each.most for each in plain) / pods for key in ("cpus", "memory_gb"))
     return math.ceil(cpus), math.ceil((memory + SERVE_GB) * 1e9 / 2**30)
 
 
@@ -144,14 +141,14 @@ def _patience_s(deployment: Any) -> float | None:
     return float(stated) if isinstance(stated, int | float) else None
 
 
-def worker_group(config: CheckedConfig, group: Group, pattern: dict[str, Any]) -> dict[str, Any]:
-    """Return the group's entry of workerGroupSpecs, made from the base's."""
+def worker_group(config: CheckedConfig, group: Group, alone: bool, pattern: dict[str, Any]) -> dict[str, Any]:
+    """Return the group's entry of workerGroupSpecs, made from the base's; `alone` where there is no other group."""
     made = copy.deepcopy(pattern)
     made |= {"groupName": group.name, "minReplicas": group.fewest, "replicas": group.fewest, "maxReplicas": group.most}
     spec = made["template"]["spec"]
     spec["terminationGracePeriodSeconds"] = longest_s(config)
     (container,) = spec["containers"]
-    cpus, memory = node_of(config, group)
+    cpus, memory = node_of(config, bool(group.product), group.most, alone)
     resources: dict[str, Any] = {"cpu": str(cpus), "memory": f"{memory}Gi"}
     if group.product:
         resources["nvidia.com/gpu"] = "1"
@@ -172,7 +169,8 @@ def patches(name: str, root: Path = ROOT) -> list[dict[str, Any]]:
     config = load_serve_config(root / "configs" / f"{name}.yaml")
     base = yaml.safe_load((root / "kuberay" / "base" / "rayservice.yaml").read_text("utf-8"))
     pattern = base["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
-    groups = [worker_group(config, group, pattern) for group in LAYOUTS[name]]
+    alone = len(LAYOUTS[name]) == 1
+    groups = [worker_group(config, group, alone, pattern) for group in LAYOUTS[name]]
     return [
         {"op": "replace", "path": "/spec/serveConfigV2", "value": text_of(serve_config(config))},
         {"op": "replace", "path": "/spec/rayClusterDeletionDelaySeconds", "value": longest_s(config)},

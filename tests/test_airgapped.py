@@ -1,8 +1,6 @@
 """What docs/airgapped.md lists is what the overlay, compose.yaml, the Dockerfile and the config name."""
 
 import re
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
@@ -10,6 +8,7 @@ import yaml
 
 from serve_app.serve_config import load_serve_config
 from tests.conftest import ROOT
+from tests.serve_app.kuberay_helpers import render
 
 OVERLAY = ROOT / "kuberay" / "overlays" / "airgapped"
 PAGE = (ROOT / "docs" / "airgapped.md").read_text()
@@ -24,10 +23,7 @@ def listed(purpose: str) -> set[str]:
 @pytest.fixture(scope="module")
 def rendered() -> list[dict[str, Any]]:
     """The overlay's documents."""
-    if not shutil.which("kubectl"):
-        pytest.skip("needs kubectl, for its kustomize")
-    done = subprocess.run(["kubectl", "kustomize", OVERLAY], capture_output=True, text=True, check=True)
-    return list(yaml.safe_load_all(done.stdout))
+    return render(OVERLAY)
 
 
 @pytest.fixture

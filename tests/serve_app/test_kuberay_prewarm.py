@@ -13,9 +13,11 @@ import yaml
 from model_store import DirectoryStore, ModelInfo, publish
 from model_store.sources import DirectorySource
 from serve_app.kuberay import LAYOUTS
+from serve_app.kuberay_check.checks import problems_of
 from serve_app.serve_config import load_serve_config
 from tests.conftest import ROOT
-from tests.serve_app.test_kuberay import KUBERAY, render, service_of
+from tests.serve_app.config_helpers import catalog
+from tests.serve_app.kuberay_helpers import KUBERAY, render, service_of
 
 COMPONENT = KUBERAY / "components" / "prewarm-nodes"
 TEMPLATE: dict[str, Any] = yaml.safe_load((COMPONENT / "daemonset.yaml").read_text())["spec"]["template"]
@@ -65,6 +67,7 @@ def test_ray_pods_use_the_cache_that_the_node_has_filled(overlay: str, tmp_path:
         assert {"name": "cache", "hostPath": {"path": filled, "type": "Directory"}} in spec["volumes"]
         assert [each["name"] for each in spec["volumes"]] == ["scratch", "cache", "jobs"]
     assert not any(each["kind"] == "PodTemplate" for each in documents)
+    assert [problem for each in documents for problem in problems_of(each, catalog())] == []
 
 
 def test_it_fetches_what_the_configs_name_and_the_job_publishes() -> None:
@@ -87,10 +90,12 @@ def test_only_who_prepares_the_directory_is_root_and_nobody_is_taken_for_a_ray_p
 
 
 def test_a_store_on_a_volume_is_mounted_and_a_bucket_has_its_account(tmp_path: Path) -> None:
-    spec = daemon_of(with_component(tmp_path / "nfs", "nfs"))
+    on_nfs, on_s3 = (with_component(tmp_path / name, name) for name in ("nfs", "s3"))
+    assert [problem for each in (*on_nfs, *on_s3) for problem in problems_of(each, catalog())] == []
+    spec = daemon_of(on_nfs)
     assert {"name": "shared", "persistentVolumeClaim": {"claimName": "rayscribe"}} in spec["volumes"]
     assert {"name": "shared", "mountPath": "/mnt/rayscribe"} in spec["initContainers"][1]["volumeMounts"]
-    assert daemon_of(with_component(tmp_path / "s3", "s3"))["serviceAccountName"] == "rayscribe-store"
+    assert daemon_of(on_s3)["serviceAccountName"] == "rayscribe-store"
 
 
 def fetched(cache: Path, store: DirectoryStore, *names: str) -> subprocess.CompletedProcess[str]:
