@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from serve_app.models.environment import OFFLINE
-from serve_app.serving import NICENESS
+from serve_app.serving import RAY
 
 
 class ServiceFailed(Exception):
@@ -31,7 +31,7 @@ class Service:
             stdin=subprocess.DEVNULL,
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
-            env={**os.environ, **OFFLINE, "RAY_USAGE_STATS_ENABLED": "0", NICENESS: "0", **(environment or {})},
+            env={**os.environ, **OFFLINE, **RAY, **(environment or {})},
             start_new_session=True,
         )
 

@@ -11,7 +11,15 @@ from serve_app.alignment import Placing
 from serve_app.batching import Batcher, threaded
 from serve_app.blocks import Block
 from serve_app.channels import ChannelListener, Listeners
-from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, PresetArgs, StoreArgs, TranscriptionArgs
+from serve_app.config import (
+    AlignmentArgs,
+    DeviceArgs,
+    DiarizationArgs,
+    GatewayArgs,
+    PresetArgs,
+    StoreArgs,
+    TranscriptionArgs,
+)
 from serve_app.events import Done, Event
 from serve_app.facts import PresetFacts, Speed, StageFacts
 from serve_app.handles import RayStages
@@ -73,7 +81,7 @@ class Transcription:
 
     async def facts(self) -> StageFacts:
         """Tell what it has loaded, and where that runs: a GPU that was asked for may not have been there."""
-        return StageFacts(getattr(self._model, "device", self._args.device), loaded())
+        return StageFacts(_device(self._model, self._args), loaded())
 
     async def detect(self, samples: Audio, owner: str) -> dict[str, float]:
         """Tell the probability of each language in one window."""
@@ -91,6 +99,11 @@ class Transcription:
             return await decode_until_good(decode, options)
 
 
+def _device(model: Any, args: DeviceArgs) -> str:
+    """Return where a model runs; what another package's does not tell is what was asked for."""
+    return str(getattr(model, "device", args.device))
+
+
 class Alignment:
     """Places words in time, windows of equal language in batches; languages are loaded when they are asked for."""
 
@@ -104,15 +117,15 @@ class Alignment:
         first = next(iter(args.models))
         self._aligners = Aligners(lambda language: load_model(args, store, language), args.keep_loaded, first)
         with self._aligners.use(first) as aligner:
-            batch_size = aligner.batch_size
+            batch_size, self._device = aligner.batch_size, _device(aligner, args)
         self._batcher: Batcher[Placing, list[Segment]] = Batcher(threaded(self._align, LANES), batch_size)
 
     async def wake(self) -> None:
         """Answer once the first model is loaded."""
 
     async def facts(self) -> StageFacts:
-        """Tell what it has loaded."""
-        return StageFacts(self._args.device, loaded())
+        """Tell what it has loaded, and where the first model runs."""
+        return StageFacts(self._device, loaded())
 
     async def align(
         self, samples: Audio, window: Window, text: WindowText, options: AlignOptions, owner: str
@@ -147,8 +160,8 @@ class Diarization:
         """Answer once the model is loaded."""
 
     async def facts(self) -> StageFacts:
-        """Tell what it has loaded."""
-        return StageFacts(self._args.device, loaded())
+        """Tell what it has loaded, and where that runs."""
+        return StageFacts(_device(self._model, self._args), loaded())
 
     async def hear(self, samples: Audio, block: Block, owner: str) -> Voices:
         """Find who is heard in one block."""

@@ -11,6 +11,8 @@ from serve_app.serve_config import CheckedConfig
 FAILED = 1
 NICENESS = "RAY_worker_niceness"
 """Ray's workers step back by 15 without it, which leaves no room for those among them that should step back."""
+RAY = {NICENESS: "0", "RAY_USAGE_STATS_ENABLED": "0"}
+"""What we have Ray do unless the environment says otherwise: it reports nothing, either."""
 
 
 def serve_until_told(config: CheckedConfig, metrics_port: int | None = None) -> int:
@@ -23,7 +25,7 @@ def serve_until_told(config: CheckedConfig, metrics_port: int | None = None) -> 
     from ray.serve._private import api
 
     os.environ.update(OFFLINE)
-    os.environ.setdefault(NICENESS, "0")
+    os.environ.update({**RAY, **os.environ})
     ray.init(namespace="serve", _metrics_export_port=metrics_port)
     told = _told()  # after Ray, which has a handler of its own
     try:

@@ -37,12 +37,12 @@ class Aligner:
         from serve_app.models.align_whisperx import WhisperxAlign, load_model
 
         torch.set_num_threads(threads)
-        (model, metadata), self._device = load_on(
+        (model, metadata), self.device = load_on(
             args, usable_device(args), lambda device: load_model(path, language, device)
         )
-        self.batch_size = args.batch_size or BATCH_SIZES[self._device]
+        self.batch_size = args.batch_size or BATCH_SIZES[self.device]
         self._language, self._known = language, metadata["dictionary"]
-        self._emissions = Emissions(model, metadata["type"], self._device, self.batch_size)
+        self._emissions = Emissions(model, metadata["type"], self.device, self.batch_size)
         self._align = WhisperxAlign(language, self._known, sentence_splitter(path, language))
 
     def warm_up(self) -> None:
@@ -69,5 +69,5 @@ class Aligner:
 
         del self._emissions
         gc.collect()
-        if self._device == "cuda":
+        if self.device == "cuda":
             torch.cuda.empty_cache()

@@ -31,7 +31,7 @@ class Diarizer:
         import torch
 
         torch.set_num_threads(threads)
-        self._pipeline = _load(path, args)
+        self._pipeline, self.device = _load(path, args)
         segmentation = self._pipeline._segmentation
         self._chunks = Chunks(round(segmentation.duration * SAMPLE_RATE), round(segmentation.step * SAMPLE_RATE))
         self._clusterer = Clusterer(self._pipeline)
@@ -103,7 +103,8 @@ class Diarizer:
         return Voices(own.start, scores, self._embedder.silence(len(own), self._speakers))
 
 
-def _load(path: Path, args: DiarizationArgs) -> Any:
+def _load(path: Path, args: DiarizationArgs) -> tuple[Any, str]:
+    """Return the pipeline and the device that it is on."""
     import torch
     from pyannote.audio import Pipeline
 
@@ -113,8 +114,7 @@ def _load(path: Path, args: DiarizationArgs) -> Any:
     if not pipeline.instantiated:
         pipeline.instantiate(pipeline.default_parameters())
     pipeline.segmentation_batch_size = args.batch_size
-    moved, _ = load_on(args, usable_device(args), lambda device: pipeline.to(torch.device(device)))
-    return moved
+    return load_on(args, usable_device(args), lambda device: pipeline.to(torch.device(device)))
 
 
 def _blocks(audio: Audio) -> Iterator[tuple[Block, Audio]]:

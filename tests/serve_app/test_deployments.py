@@ -83,6 +83,25 @@ def transcription(model: FirstSample) -> Transcription:
     return Transcription(TranscriptionArgs(model="m"), STORE, lambda args, store: model)
 
 
+@pytest.mark.parametrize("device", [None, "cpu"])
+async def test_every_stage_tells_where_it_runs_else_where_it_should(device: str | None) -> None:
+    def placed(model: Any) -> Any:
+        if device:
+            model.device = device
+        return model
+
+    stages: list[Any] = [
+        Transcription(TranscriptionArgs(model="m", device="cuda"), STORE, lambda args, store: placed(FirstSample())),
+        Alignment(
+            AlignmentArgs(models={"en": "m"}, device="cuda"),
+            STORE,
+            lambda args, store, language: placed(Aligner("", [])),
+        ),
+        Diarization(DiarizationArgs(model="m", device="cuda"), STORE, lambda args, store: placed(Diarizer())),
+    ]
+    assert {(await stage.facts()).device for stage in stages} == {device or "cuda"}
+
+
 async def test_transcription_decodes_windows_in_shared_batches_of_the_models_size() -> None:
     model = FirstSample()
     stage = transcription(model)

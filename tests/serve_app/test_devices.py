@@ -118,7 +118,9 @@ def test_without_a_gpu_the_model_works_on_the_cpu(
     load: Callable[..., Any], demo_models: Path, monkeypatch: pytest.MonkeyPatch, warned: list[str]
 ) -> None:
     torch_that_sees(False, monkeypatch)
-    load(demo_models).warm_up()
+    model = load(demo_models)
+    model.warm_up()
+    assert model.device == "cpu"
     (line,) = warned
     assert "torch sees no GPU here" in line
 
