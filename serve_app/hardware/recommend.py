@@ -150,8 +150,9 @@ def _args(machine: Machine, base: CheckedConfig, choice: _Choice, preset: str, n
     elif name == "diarization":
         change["batch_size"] = min(own.batch_size, choice.batch)
     else:
-        most = choice.batch if machine.gpus else min(own.largest_batch, choice.batch)
-        change |= {"compute_type": choice.compute_type, "batch_size": most}
+        change["compute_type"] = choice.compute_type
+        if machine.gpus or choice.batch < own.largest_batch:  # else as the config says, `auto` if it says so
+            change["batch_size"] = choice.batch
     return own.model_copy(update=change)  # type: ignore[no-any-return]
 
 

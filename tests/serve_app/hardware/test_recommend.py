@@ -62,9 +62,10 @@ def test_two_cores_are_not_given_a_model_that_takes_days() -> None:
 
 
 def test_demo_models_fit_a_small_laptop() -> None:
-    config = made(machine(2, 8), demo=True)
+    config = made(machine(2, 16), demo=True)
     assert config.presets["fast"].transcription.model == "demo-whisper"
-    assert config.presets["fast"].vad == base_of(machine(2, 8), demo=True).presets["fast"].vad
+    assert config.presets["fast"].transcription.batch_size == "auto"
+    assert config.presets["fast"].vad == base_of(machine(2, 16), demo=True).presets["fast"].vad
 
 
 def test_few_cores_are_shared_and_many_are_reserved() -> None:
