@@ -45,8 +45,8 @@ class Batcher(Generic[Item, Result]):
 
     With more than one lane, a batch of owners of whom nothing is being run starts beside the others: a short request
     need not wait for the end of a long one's batch. Owners that are being run wait for their lane, so that one request
-    alone never has more than one batch in the model, mostly in the first lane. While short ones run beside it, the next
-    batch of a long one waits for their end, once, and is small.
+    alone never has more than one batch in the model. The first lane is for long ones, whose next batch waits for the
+    end of the short ones that run, once, and is small while such may come.
     """
 
     def __init__(self, lanes: Sequence[Run[Item, Result]], size: int) -> None:
@@ -67,13 +67,14 @@ class Batcher(Generic[Item, Result]):
 
     def _start(self) -> None:
         while self._free and (batch := self._next_batch()):
-            run = min(self._free, key=self._lanes.index)
+            lane = min if self._courtesy.is_long(batch[0].owner) else max
+            run = lane(self._free, key=self._lanes.index)
             self._free.remove(run)
             owners = [waiting.owner for waiting in batch]
             self._running.update(owners)
             full = len(batch) == self._courtesy.most(owners[0], self.size)
             task = asyncio.create_task(self._answer(run, batch, full=full))
-            self._courtesy.began(task, owners, beside=bool(self._batches))
+            self._courtesy.began(task, owners)
             self._batches.add(task)
             task.add_done_callback(partial(self._ended, run, batch))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 LONG_TURNS = 3
 """Batches after which an owner is a long request."""
 GENTLE_S = 5.0
-"""For so long after a short request went beside a long one, another is expected."""
+"""For so long after a short request another is expected."""
 GENTLE = 4
 """What the size of a batch is divided by then: who comes finds the end of a batch sooner."""
 REMEMBERED = 4096
@@ -15,35 +15,40 @@ REMEMBERED = 4096
 
 
 class Courtesy:
-    """Knows who is long, and which batches of short requests run beside them; batches are any objects."""
+    """Knows who is long, and which batches of short requests run; batches are any objects."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._turns: OrderedDict[Hashable, int] = OrderedDict()
-        self._beside: set[object] = set()
+        self._short: set[object] = set()
         self._waited_for: set[object] | None = None
-        self._last_beside = float("-inf")
+        self._seen_at, self._seen = float("-inf"), set[Hashable]()
+        """When the last short requests went, and which; a long one was short itself at first."""
+
+    def is_long(self, owner: Hashable) -> bool:
+        """Whether an owner has had several batches; None is nobody."""
+        return owner is not None and self._turns.get(owner, 0) >= LONG_TURNS
 
     def most(self, owner: Hashable, size: int) -> int:
         """Return how large a batch may be that begins with an item of this owner."""
-        gentle = self._is_long(owner) and self._now() - self._last_beside < GENTLE_S
+        gentle = self.is_long(owner) and self._now() - self._seen_at < GENTLE_S and self._seen != {owner}
         return max(1, size // GENTLE) if gentle else size
 
     def gives_way(self, owner: Hashable) -> bool:
-        """Whether an owner waits for the short requests beside it: those that it finds, no later ones."""
-        if not self._is_long(owner):
+        """Whether an owner waits for the short requests that run: those that it finds, no later ones."""
+        if not self.is_long(owner):
             return False
         if self._waited_for is None:
-            self._waited_for = set(self._beside)
+            self._waited_for = set(self._short)
         return bool(self._waited_for)
 
-    def began(self, batch: object, owners: Sequence[Hashable], *, beside: bool) -> None:
-        """Count a batch that starts, alone or `beside` another one."""
-        if any(self._is_long(owner) for owner in owners):
+    def began(self, batch: object, owners: Sequence[Hashable]) -> None:
+        """Count a batch that starts."""
+        if any(self.is_long(owner) for owner in owners):
             self._waited_for = None
-        elif beside:
-            self._beside.add(batch)
-            self._last_beside = self._now()
+        else:
+            self._short.add(batch)
+            self._seen_at, self._seen = self._now(), set(owners)
         for owner in set(owners):
             self._turns[owner] = self._turns.pop(owner, 0) + 1
         while len(self._turns) > REMEMBERED:
@@ -51,9 +56,6 @@ class Courtesy:
 
     def ended(self, batch: object) -> None:
         """Forget a batch."""
-        self._beside.discard(batch)
+        self._short.discard(batch)
         if self._waited_for:
             self._waited_for.discard(batch)
-
-    def _is_long(self, owner: Hashable) -> bool:
-        return self._turns.get(owner, 0) >= LONG_TURNS

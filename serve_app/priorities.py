@@ -15,7 +15,7 @@ from typing import TypeVar
 T = TypeVar("T")
 MODELS = 5
 """What loads models, and CTranslate2's threads, which serve short and long requests alike."""
-BACKGROUND = 10
+BACKGROUND = 5
 """What computes for long files alone."""
 
 

@@ -17,7 +17,7 @@ def with_a_long_one() -> tuple[Courtesy, Clock]:
     clock = Clock()
     courtesy = Courtesy(clock)
     for turn in range(LONG_TURNS):
-        courtesy.began(turn, ["long"], beside=False)
+        courtesy.began(turn, ["long"])
         courtesy.ended(turn)
     return courtesy, clock
 
@@ -30,12 +30,12 @@ def test_alone_nobody_waits_and_batches_are_whole() -> None:
 
 def test_a_long_request_waits_for_those_that_it_found_and_then_goes() -> None:
     courtesy, _ = with_a_long_one()
-    courtesy.began("first", ["clip"], beside=True)
+    courtesy.began("first", ["clip"])
     assert courtesy.gives_way("long")
-    courtesy.began("second", ["other clip"], beside=True)
+    courtesy.began("second", ["other clip"])
     courtesy.ended("first")
     assert not courtesy.gives_way("long")
-    courtesy.began("own", ["long"], beside=True)
+    courtesy.began("own", ["long"])
     assert courtesy.gives_way("long")
     courtesy.ended("second")
     assert not courtesy.gives_way("long")
@@ -43,14 +43,14 @@ def test_a_long_request_waits_for_those_that_it_found_and_then_goes() -> None:
 
 def test_short_requests_never_wait() -> None:
     courtesy, _ = with_a_long_one()
-    courtesy.began("first", ["clip"], beside=True)
+    courtesy.began("first", ["clip"])
     assert not courtesy.gives_way("clip")
     assert courtesy.most("clip", 16) == 16
 
 
 def test_batches_are_small_while_short_requests_may_come() -> None:
     courtesy, clock = with_a_long_one()
-    courtesy.began("first", ["clip"], beside=True)
+    courtesy.began("first", ["clip"])
     courtesy.ended("first")
     assert courtesy.most("long", 16) == 16 // GENTLE
     assert courtesy.most("long", 2) == 1
@@ -59,11 +59,12 @@ def test_batches_are_small_while_short_requests_may_come() -> None:
 
 
 def test_two_long_requests_side_by_side_owe_each_other_nothing() -> None:
-    courtesy, _ = with_a_long_one()
+    courtesy, clock = with_a_long_one()
     for turn in range(LONG_TURNS + 1):
-        courtesy.began(turn, ["other"], beside=False)
+        courtesy.began(turn, ["other"])
         courtesy.ended(turn)
-    courtesy.began("batch", ["other"], beside=True)
+    clock.now += GENTLE_S
+    courtesy.began("batch", ["other"])
     assert not courtesy.gives_way("long")
     assert courtesy.most("long", 16) == 16
 
@@ -71,9 +72,17 @@ def test_two_long_requests_side_by_side_owe_each_other_nothing() -> None:
 def test_it_does_not_remember_everybody() -> None:
     courtesy, _ = with_a_long_one()
     for owner in range(REMEMBERED):
-        courtesy.began(owner, [owner], beside=False)
-    courtesy.began("first", ["clip"], beside=True)
+        courtesy.began(owner, [owner])
+    courtesy.began("first", ["clip"])
     assert not courtesy.gives_way("long")
+
+
+def test_nobody_is_not_long() -> None:
+    courtesy = Courtesy()
+    for turn in range(LONG_TURNS + 1):
+        courtesy.began(turn, [None])
+    assert courtesy.most(None, 8) == 8
+    assert not courtesy.gives_way(None)
 
 
 async def test_a_long_files_next_batch_starts_after_the_clip_that_runs_beside_it_and_is_small() -> None:
