@@ -32,7 +32,6 @@ REPLICA_GB = 1.0
 DRAIN_MARGIN_S = 600
 """Beyond the longest work: for Serve to notice, and the pod to stop."""
 IMAGES = {
-    "slim": "registry.example.org/rayscribe/slim:0.1.0",
     "cpu": "registry.example.org/rayscribe/runtime-cpu:0.1.0",
     "cuda": "registry.example.org/rayscribe/runtime-cuda:0.1.0",
 }
@@ -65,12 +64,12 @@ LAYOUTS: dict[str, tuple[Group, ...]] = {
     "cpu": (Group("cpu", "cpu", None, 1, 1),),
     "single-gpu": (Group("gpu", "cuda", "NVIDIA-L4", 1, 1),),
     "gpu": (
-        Group("cpu", "slim", None, 1, 4),
+        Group("cpu", "cpu", None, 1, 4),
         Group("gpu-l4", "cuda", "NVIDIA-L4", 2, 8),
         Group("gpu-a10g", "cuda", "NVIDIA-A10G", 0, 8),
     ),
 }
-"""The worker groups of each config in configs/."""
+"""The worker groups of each config in configs/; none is slim, as a pipeline may be placed on any, and decodes."""
 
 
 def replicas_of(config: CheckedConfig) -> Iterator[Replica]:

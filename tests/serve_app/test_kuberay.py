@@ -12,7 +12,7 @@ from serve_app.gpu_rules import gpu_share
 from serve_app.kuberay import LAYOUTS, Replica, _fullest, main, node_of, replicas_of
 from serve_app.serve_config import load_serve_config
 from tests.conftest import ROOT
-from tests.serve_app.kuberay_helpers import OVERLAYS, rendered, service_of
+from tests.serve_app.kuberay_helpers import OVERLAYS, container_of, rendered, service_of
 
 
 def test_generated_files_are_what_the_configs_make() -> None:
@@ -44,6 +44,14 @@ def test_pods_ask_for_what_their_replicas_need_and_the_page_says_so(name: str) -
         assert asked.get("nvidia.com/gpu") == ("1" if group.product else None)
         assert f"{cpus} CPUs" in row
         assert f"{memory} GiB" in row
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_only_the_head_goes_without_the_libraries_that_a_pipeline_needs(name: str) -> None:
+    cluster = service_of(rendered(name))["spec"]["rayClusterConfig"]
+    head, workers = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    assert "/slim:" in container_of({"spec": head})["image"]
+    assert not [group["groupName"] for group in workers if "/slim:" in container_of({"spec": group})["image"]]
 
 
 def test_replicas_are_all_deployments_with_their_shares() -> None:
