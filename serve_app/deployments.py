@@ -257,6 +257,6 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> Any:
         """Build the HTTP API over all presets."""
         presets = RayPresets(self._args.presets, self._args.aliases, self._args.limits.wake_s)
-        nodes = sum(node["Alive"] for node in ray.nodes())
-        desk = open_desk(self._args.jobs, presets, nodes) if self._args.jobs else None
+        able = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]  # a head may have none
+        desk = open_desk(self._args.jobs, presets, len(able)) if self._args.jobs else None
         return create_api(presets, self._args.limits, desk=desk)

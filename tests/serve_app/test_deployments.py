@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from fakes import segment, window
 
 from serve_app.alignment import Placing
 from serve_app.blocks import Block
-from serve_app.config import AlignmentArgs, DiarizationArgs, StoreArgs, TranscriptionArgs
-from serve_app.deployments import Alignment, Diarization, Transcription
+from serve_app.config import AlignmentArgs, DiarizationArgs, GatewayArgs, StoreArgs, TranscriptionArgs
+from serve_app.deployments import Alignment, Diarization, Gateway, Transcription
 from serve_app.options import AlignOptions, DecodeOptions, SpeakerOptions
 from serve_app.stages import Audio, WindowText
 from serve_app.transcript import Segment, SpeakerTurn
@@ -230,3 +231,16 @@ def test_a_model_that_cannot_be_loaded_fails_the_replica(stage: type) -> None:
 
     with pytest.raises(FileNotFoundError, match="no such snapshot"):
         stage(args, STORE, load)
+
+
+@pytest.mark.parametrize(("workers", "warned"), [(1, False), (2, True)])
+def test_nodes_are_those_that_can_hold_a_gateway(
+    workers: int, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """KubeRay's head has no CPUs, and a pod that is gone is not alive."""
+    head, gone = {"Alive": True, "Resources": {"node:__internal_head__": 1.0}}, {"Alive": False, "Resources": {}}
+    worker = {"Alive": True, "Resources": {"CPU": 16.0}}
+    monkeypatch.setattr("ray.nodes", lambda: [head, gone, *[worker] * workers])
+    args = GatewayArgs.model_validate({"presets": ["fast"], "jobs": {"folder": str(tmp_path)}})
+    Gateway(args).__serve_build_asgi_app__()
+    assert ("the cluster has" in caplog.text) == warned
