@@ -158,8 +158,15 @@ def worker_group(config: CheckedConfig, group: Group, alone: bool, pattern: dict
 
 
 def serve_config(config: CheckedConfig) -> dict[str, Any]:
-    """Return the document for serveConfigV2: every worker has a proxy, as the head is behind no service."""
+    """Return the document for serveConfigV2: every worker has a proxy, as the head is behind no service.
+
+    Where a deployment has several replicas from the start, no pod that is lost takes more than one of them along.
+    """
     document: dict[str, Any] = copy.deepcopy(config.document)
+    for app in document["applications"]:
+        for deployment in app.get("deployments", ()):
+            if deployment.get("num_replicas", 1) not in (1, "auto"):
+                deployment.setdefault("max_replicas_per_node", 1)
     return document | {"proxy_location": "EveryNode"}
 
 

@@ -46,6 +46,14 @@ def test_pods_ask_for_what_their_replicas_need_and_the_page_says_so(name: str) -
         assert f"{memory} GiB" in row
 
 
+def test_gateways_are_on_pods_of_their_own_and_there_are_enough() -> None:
+    service = service_of(rendered("gpu"))["spec"]
+    (gateway,) = yaml.safe_load(service["serveConfigV2"])["applications"][0]["deployments"]
+    assert (gateway["num_replicas"], gateway["max_replicas_per_node"]) == (2, 1)
+    fewest = sum(group["minReplicas"] for group in service["rayClusterConfig"]["workerGroupSpecs"])
+    assert fewest > gateway["num_replicas"]  # one is left for the new one of a roll-out
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_only_the_head_goes_without_the_libraries_that_a_pipeline_needs(name: str) -> None:
     cluster = service_of(rendered(name))["spec"]["rayClusterConfig"]
