@@ -19,7 +19,7 @@ import ray
 import yaml
 
 from benchmarks.scoring import plain
-from model_store import Catalog, ModelInfo, open_store, publish
+from model_store import ModelInfo, open_store, publish
 from model_store.sources import DirectorySource
 from serve_app.serve_config import check_serve_config
 from tests.cluster.conftest import BIN, STARTS_WITHIN_S, Cluster, free_port
@@ -27,17 +27,6 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.cluster
 DATA = ROOT / "tests" / "data"
-DEMO = {"whisper-ct2": "demo-whisper", "wav2vec2-ctc": "demo-align", "pyannote-pipeline": "demo-diarization"}
-
-
-@pytest.fixture(scope="module")
-def real_names(store: Path) -> None:
-    """Publish the demo models under the names of the real ones, in the store that the cluster reads."""
-    catalog = Catalog.load(ROOT / "configs" / "models.yaml")
-    for name, entry in catalog.entries.items():
-        if entry.kind in DEMO and not name.startswith("demo-"):
-            info = ModelInfo(kind=entry.kind, languages=("en",))
-            publish(catalog.source(DEMO[entry.kind]), name, open_store(store), "test", info)
 
 
 @pytest.mark.parametrize(
