@@ -141,20 +141,31 @@ class RayPresets:
                 yield event
 
     async def _unless_stuck(self, preset: str, work: Awaitable[Value]) -> Value:
-        """Await the work, however long it takes, but give up when a stage lacks a replica for `wake_s` on end."""
-        task = asyncio.ensure_future(work)
+        """Await the work, however long it takes, but give up when a stage lacks a replica for `wake_s` on end.
+
+        The work does not wait for a look: while Ray's head is away, none comes to an end.
+        """
+        task, stuck = asyncio.ensure_future(work), asyncio.create_task(self._stuck(preset))
         try:
-            stuck_since = None
-            while not (await asyncio.wait({task}, timeout=min(5.0, self._wake_s)))[0]:
-                status = await self._looked_at(preset)
-                now = time.monotonic()
-                stuck_since = (stuck_since or now) if status.state in ("starting", "asleep") else None
-                if stuck_since is not None and now - stuck_since >= self._wake_s:
-                    raise no_room(preset, self._wake_s, status)
+            await asyncio.wait({task, stuck}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise no_room(preset, self._wake_s, stuck.result())
             return task.result()
         finally:
             task.cancel()
-            await asyncio.wait({task})
+            stuck.cancel()
+            await asyncio.wait({task, stuck})
+
+    async def _stuck(self, preset: str) -> PresetStatus:
+        """Return a preset's state once a stage has lacked a replica for `wake_s` on end."""
+        since = None
+        while True:
+            await asyncio.sleep(min(5.0, self._wake_s))
+            status = await self._looked_at(preset)
+            now = time.monotonic()
+            since = (since or now) if status.state in ("starting", "asleep") else None
+            if since is not None and now - since >= self._wake_s:
+                return status
 
     async def _looked_at(self, preset: str) -> PresetStatus:
         """Return a preset's state; a controller that does not answer is no reason to give work up."""

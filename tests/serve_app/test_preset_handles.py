@@ -162,6 +162,25 @@ async def test_a_controller_that_does_not_answer_costs_no_request(monkeypatch: p
     assert (await presets.transcribe("fast", b"", RequestOptions())).duration == 1.0
 
 
+async def test_a_controller_that_never_answers_holds_no_answer_back() -> None:
+    """As while Ray's head is away: the call neither returns nor fails."""
+    asked = asyncio.Event()
+
+    class Silent(RayPresets):
+        async def status(self) -> dict[str, PresetStatus]:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def work() -> Transcript:
+        await asked.wait()
+        return Transcript("en", 1.0)
+
+    presets = Silent(["fast"], {}, 0.02, lambda _: Near(lambda _: work()))
+    async with asyncio.timeout(5):
+        assert (await presets.transcribe("fast", b"", RequestOptions())).duration == 1.0
+
+
 class Responses:
     """A handle whose calls answer one after another with these lists of events; an exception among them is raised."""
 
