@@ -133,10 +133,12 @@ class Loop:
 
 
 def main(service: Path, settings: Path, store: str, audio: Path, folder: Path) -> None:
-    """Start the pods, deploy, ask, lose a pod, roll a change out."""
+    """Start the pods, deploy, ask, lose a pod, lose the head, roll a change out."""
     spec = json.loads(service.read_text())["spec"]
     pods = Pods(folder, {**json.loads(settings.read_text())["data"], "RAYSCRIBE_STORE": store})
-    pods.start_head(spec["rayClusterConfig"]["headGroupSpec"])
+    head = spec["rayClusterConfig"]["headGroupSpec"]
+    pods.start_redis()
+    pods.start_head(head)
     operator, client = Operator(pods.head), Client(pods)
     until(lambda: operator.applications() == {}, "the dashboard is up", WITHIN_S)
     groups = {group["groupName"]: group for group in spec["rayClusterConfig"]["workerGroupSpecs"]}
@@ -152,6 +154,7 @@ def main(service: Path, settings: Path, store: str, audio: Path, folder: Path) -
     told["placed"] = [asdict(replica) for replica in until(operator.replicas, "every replica runs", WITHIN_S)]
     told["pods"] = [asdict(pod) for pod in pods.all]
     told["loss"] = _lose_a_pod(pods, groups, operator, client, long)
+    told["headless"] = _lose_the_head(pods, head, operator, client, [sentence, long])
     told["roll_out"] = _roll_out(config, operator, client, [sentence, long])
     print(json.dumps(told))
 
@@ -202,17 +205,35 @@ def _victim(pods: Pods, replicas: list[Replica]) -> tuple[Pod, Replica, Pod]:
     raise AssertionError(f"all is on the gateway's pod: {replicas}")
 
 
+def _lose_the_head(
+    pods: Pods, group: dict[str, Any], operator: Operator, client: Client, audio: list[Path]
+) -> dict[str, Any]:
+    """Kill the head, ask for each file, and only then start another one."""
+    before = _ids(operator.replicas())
+    pods.kill(pods.head)
+    answers = [client.ask("fast", file) for file in audio]
+    pods.start_head(group)
+    until(operator.serving, "another head knows the applications", WITHIN_S)
+    after = _ids(until(operator.replicas, "every replica still runs", WITHIN_S))
+    return {"answers": answers, "before": sorted(before), "after": sorted(after)}
+
+
+def _ids(replicas: list[Replica]) -> set[str]:
+    """Return the replicas of what is always awake."""
+    return {each.id for each in replicas if each.app in ("fast", "gateway")}
+
+
 def _roll_out(config: dict[str, Any], operator: Operator, client: Client, audio: list[Path]) -> dict[str, Any]:
     """Put the config with another beam and another alias while a client for each file asks in a loop."""
     changed = copy.deepcopy(config)
     apps = {app["name"]: app["args"] for app in changed["applications"]}
     apps["fast"]["transcription"]["beam_size"] = 2
     apps["gateway"]["aliases"][NEW_ALIAS] = "fast"
-    old = {replica.id for replica in operator.replicas() if replica.app in ("fast", "gateway")}
+    old = _ids(operator.replicas())
 
     def replaced() -> bool:
         found = operator.replicas() if operator.serving() else []
-        return bool(found) and not old & {replica.id for replica in found}
+        return bool(found) and not old & _ids(found)
 
     with ExitStack() as stack:
         loops = [stack.enter_context(client.asking("fast", file)) for file in audio]

