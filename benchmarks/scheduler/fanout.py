@@ -28,7 +28,7 @@ SIZE, STORED = "tiny", "int8"
 BATCH = 4
 ONE_BATCH = {"model": "fast", "response_format": "json", "language": "en", "temperature": "1"}
 """Above 0 each window is decoded once, whatever comes out."""
-ALONE_S = 20.0
+BATCHES = 3
 
 
 def measure(minutes: float, runs: int) -> dict[str, Any]:
@@ -72,30 +72,28 @@ def _service(replicas: int, store: DirectoryStore) -> Iterator[None]:
 
 
 def _possible(folder: Path) -> float:
-    """Return how many batches two processes of one thread decode at once, relative to one alone."""
+    """Return how much two processes of one thread decode in the time of one alone."""
 
-    def batches(processes: int) -> int:
+    def seconds(processes: int) -> float:
         command = [sys.executable, "-m", "benchmarks.scheduler.fanout", str(folder)]
         children = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-        return sum(int(child.communicate()[0]) for child in children)
+        return statistics.mean(float(child.communicate()[0]) for child in children)
 
-    rounds = [batches(2) / batches(1) for _ in range(3)]
-    return statistics.median(rounds)
+    return 2 * statistics.median(seconds(1) / seconds(2) for _ in range(3))
 
 
-def decode_for_a_while(folder: str) -> int:
-    """Decode batches of noise for `ALONE_S` after the first; returns how many."""
+def seconds_of_decoding(folder: str) -> float:
+    """Return the seconds of some batches of noise, after a first one."""
     from serve_app.config import TranscriptionArgs
     from serve_app.models.transcribers.on_ctranslate2 import FasterWhisper
 
     args = TranscriptionArgs(model="random-whisper", device="cpu", compute_type="int8", beam_size=1, batch_size=BATCH)
     model = FasterWhisper(Path(folder), args, ("en",), 1)
     model.forced(BATCH)
-    began, count = time.perf_counter(), 0
-    while time.perf_counter() - began < ALONE_S:
+    began = time.perf_counter()
+    for _ in range(BATCHES):
         model.forced(BATCH)
-        count += 1
-    return count
+    return time.perf_counter() - began
 
 
 def _config(replicas: int) -> dict[str, Any]:
@@ -125,4 +123,4 @@ def _config(replicas: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(decode_for_a_while(sys.argv[1]))
+    print(seconds_of_decoding(sys.argv[1]))

@@ -91,8 +91,11 @@ class Client:
         self._pods = pods
 
     def ask(self, model: str, audio: Path, through: Pod | None = None) -> list[tuple[str, str]]:
-        """Return who said what, asking once through a pod, or any that is ready."""
-        through = through or next(filter(ready, self._pods.workers))
+        """Return who said what, asking once through a pod, or any that is ready, as soon as there is one.
+
+        A worker's probe asks Ray's head, too: while that is away there may be none for a moment.
+        """
+        through = through or until(lambda: next(filter(ready, self._pods.workers), None), "asked", WITHIN_S)
         sdk = openai.OpenAI(
             base_url=f"http://{through.address}:8000/v1", api_key="none", timeout=WITHIN_S, max_retries=0
         )
