@@ -29,9 +29,8 @@ pytestmark = pytest.mark.cluster
 DATA = ROOT / "tests" / "data"
 
 
-@pytest.mark.parametrize(
-    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("cpu", "single-gpu")), "gpu"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cpu", "single-gpu", "gpu"])
 def test_a_config_deploys_and_answers(
     cluster: Cluster, real_names: None, name: str, tmp_path: Path, sample: Any
 ) -> None:

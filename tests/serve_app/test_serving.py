@@ -1,0 +1,74 @@
+"""The order in which a service starts and ends, with stand-ins; tests/cluster/test_start.py has the real Ray."""
+
+import os
+import signal
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serve_app.serve_config import CheckedConfig, load_serve_config
+from serve_app.serving import FAILED, RAY, serve_until_told
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def config() -> CheckedConfig:
+    return load_serve_config(ROOT / "configs" / "local.yaml")
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Put back who hears of signals."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def diary(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What Ray and Serve are told; being asked for the status, Serve has the gateway once more."""
+    told: list[Any] = []
+    statuses = [{"gateway": 1, "fast": 1}, {"fast": 1}]
+
+    def deploy(schema: Any, _blocking: bool) -> None:
+        told.append("deploy")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    monkeypatch.setattr("ray.init", lambda **options: told.append(("init", options["_metrics_export_port"])))
+    monkeypatch.setattr("ray.shutdown", lambda: told.append("ray is left"))
+    monkeypatch.setattr("ray.serve.shutdown", lambda: told.append("shutdown"))
+    monkeypatch.setattr("ray.serve.delete", lambda name, _blocking: told.append(("delete", name)))
+    monkeypatch.setattr("ray.serve.status", lambda: SimpleNamespace(applications=statuses.pop(0)))
+    monkeypatch.setattr("ray.serve._private.api.serve_start", lambda **_: SimpleNamespace(deploy_apps=deploy))
+    return told
+
+
+def test_it_serves_until_told_and_closes_the_gateway_first(config: CheckedConfig, diary: list[Any]) -> None:
+    assert serve_until_told(config, 8080) == 0
+    assert diary == [("init", 8080), "deploy", ("delete", "gateway"), "shutdown", "ray is left"]
+
+
+def test_what_the_environment_says_of_ray_holds(
+    config: CheckedConfig, diary: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, *others = RAY
+    os.environ[name] = "7"
+    serve_until_told(config)
+    assert os.environ[name] == "7"
+    assert {other: os.environ[other] for other in others} == {other: RAY[other] for other in others}
+
+
+def test_serve_that_does_not_start_is_told_and_left(
+    config: CheckedConfig, diary: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(**options: Any) -> None:
+        raise RuntimeError("the port is taken")
+
+    monkeypatch.setattr("ray.serve._private.api.serve_start", fails)
+    assert serve_until_told(config) == FAILED
+    assert "Serve failed: the port is taken" in capsys.readouterr().err
+    assert diary[-2:] == ["shutdown", "ray is left"]
