@@ -60,7 +60,8 @@ def test_gpus_that_are_not_there_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("RAYSCRIBE_GPU_MEMORY_GB", "24")
     (tmp_path / "store").mkdir()
     single = str(ROOT / "configs" / "single-gpu.yaml")
-    assert "asks for GPUs and there is none" in run("doctor", single, *places(tmp_path), code=1).replace("\n", " ")
+    told = json.loads(run("doctor", single, *places(tmp_path), "--json", code=1))
+    assert any("asks for GPUs and there is none" in each["text"] for each in told["findings"])
 
 
 def test_a_config_is_written_for_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
