@@ -58,6 +58,7 @@ def test_a_config_that_is_wrong_or_missing_fails(tmp_path: Path) -> None:
 
 def test_gpus_that_are_not_there_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYSCRIBE_GPU_MEMORY_GB", "24")
+    monkeypatch.setenv("RAYSCRIBE_STORE", str(tmp_path / "store"))
     (tmp_path / "store").mkdir()
     single = str(ROOT / "configs" / "single-gpu.yaml")
     told = json.loads(run("doctor", single, *places(tmp_path), "--json", code=1))
