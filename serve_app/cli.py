@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from typer import Argument, Option
 
 from model_store.cache.node_cache import NodeCache
@@ -45,7 +46,8 @@ def _show(findings: list[Finding]) -> None:
     table = Table("", "", "found", box=None, pad_edge=False, show_header=False)
     for each in findings:
         mend = f"\n→ {each.mend}" if each.mend else ""
-        table.add_row(f"[{COLOURS[each.state]}]{each.state}[/]", each.name, f"{each.text}{mend}")
+        found = Text(f"{each.text}{mend}")  # as it is: places in configs have brackets, which are markup to a table
+        table.add_row(Text(each.state, COLOURS[each.state]), each.name, found)
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
 
 

@@ -56,6 +56,13 @@ def test_a_config_that_is_wrong_or_missing_fails(tmp_path: Path) -> None:
     assert "cannot be read" in run("doctor", str(tmp_path / "none.yaml"), *places(tmp_path), code=1)
 
 
+def test_the_doctors_table_leaves_no_part_of_a_place_out(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text((ROOT / "configs" / "local.yaml").read_text().replace("beam_size: 1", "beam_sise: 1"))
+    (tmp_path / "store").mkdir()
+    assert "applications[fast].args" in run("doctor", str(wrong), *places(tmp_path), code=1)
+
+
 def test_gpus_that_are_not_there_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYSCRIBE_GPU_MEMORY_GB", "24")
     monkeypatch.setenv("RAYSCRIBE_STORE", str(tmp_path / "store"))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from serve_app.serve_config import CheckedConfig, load_serve_config
 from serve_app.serving import FAILED, RAY, serve_until_told
@@ -72,3 +73,8 @@ def test_serve_that_does_not_start_is_told_and_left(
     assert serve_until_told(config) == FAILED
     assert "Serve failed: the port is taken" in capsys.readouterr().err
     assert diary[-2:] == ["shutdown", "ray is left"]
+
+
+def test_pods_have_the_same_settings_of_ray() -> None:
+    pods = yaml.safe_load((ROOT / "kuberay" / "base" / "settings.yaml").read_text())["data"]
+    assert {name: value for name, value in pods.items() if name.startswith("RAY_")} == RAY
