@@ -3,6 +3,7 @@
 python -m benchmarks.store.whisper_files KIND FOLDER
 """
 
+import json
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ SHAPES = {"tiny": (384, 4, 6), "small": (768, 12, 12), "medium": (1024, 24, 16),
 STORED = ("float16", "int8")
 WAV2VEC2 = "wav2vec2-base"
 DEMO = ROOT / "demo" / "models" / "whisper"
+END, PROMPT, TOKENS = "<|endoftext|>", 4, 10
+"""Of each window: those of some seconds of speech, where random weights alone would write on to the end."""
 
 
 def whisper(folder: Path, size: str, stored: str) -> Path:
@@ -50,6 +53,18 @@ def _random(made: Any, dtype: Any) -> Any:
     return made.eval()
 
 
+def _end_after(decoder: Any, tokens: int) -> None:
+    """Have each position but the last ones speak against the token of the end, as strongly as those speak for it."""
+    from tokenizers import Tokenizer
+
+    decoder.layer_norm.weight.data.fill_(1)
+    decoder.layer_norm.bias.data.fill_(0)
+    end = decoder.embed_tokens.weight.data[Tokenizer.from_file(str(DEMO / "tokenizer.json")).token_to_id(END)]
+    end *= 10
+    positions = decoder.embed_positions.weight.data
+    positions[:tokens], positions[tokens:] = -5 * end, 5 * end
+
+
 def _make_whisper(size: str, target: Path) -> None:
     import torch
     from ctranslate2.converters import TransformersConverter
@@ -65,6 +80,7 @@ def _make_whisper(size: str, target: Path) -> None:
     with torch.device("meta"):
         empty = WhisperForConditionalGeneration(config)
     made = _random(empty, torch.float16)
+    _end_after(made.model.decoder, PROMPT + TOKENS)
     made.generation_config.update(suppress_tokens=[], begin_suppress_tokens=[], lang_to_id={})
 
     class Converter(TransformersConverter):  # type: ignore[misc]
@@ -80,7 +96,7 @@ def _make_whisper(size: str, target: Path) -> None:
     for stored in STORED:
         Converter(str(target / "source")).convert(str(target / stored), quantization=stored)
         preprocessor = {**read_json(DEMO / "preprocessor_config.json"), "feature_size": config.num_mel_bins}
-        (target / stored / "preprocessor_config.json").write_text(repr(preprocessor).replace("'", '"'))
+        (target / stored / "preprocessor_config.json").write_text(json.dumps(preprocessor))
         shutil.copyfile(DEMO / "tokenizer.json", target / stored / "tokenizer.json")
 
 
