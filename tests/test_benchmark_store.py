@@ -2,10 +2,12 @@
 
 import time
 import urllib.request
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.store import cold, crowd, faults, warm
+from benchmarks.store import cold, crowd, faults, warm, whisper_files
 from benchmarks.store.bench import Bench, in_turns, middle, ratio, reason
 from benchmarks.store.children import capped, serving
 from benchmarks.store.models import model
@@ -70,3 +72,19 @@ def test_what_is_missing_is_said() -> None:
     samples = in_turns({"a": lambda: {"absent": "not here"}, "b": lambda: {"seconds": 2.0}}, 3)
     assert (len(samples["a"]), len(samples["b"])) == (1, 3)
     assert (reason(samples["a"]), ratio(middle(samples["a"]), 2.0), ratio(1.0, 2.0)) == ("not here", "–", "0.50×")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_random_whisper_ends_after_as_many_tokens_as_it_says(
+    tmp_path_factory: pytest.TempPathFactory, temperature: float
+) -> None:
+    from ctranslate2 import StorageView
+    from ctranslate2.models import Whisper
+
+    folder: Path = tmp_path_factory.getbasetemp() / "random-whisper"
+    whisper = Whisper(str(whisper_files.whisper(folder, "tiny", "int8")), device="cpu")
+    noise = StorageView.from_array(np.random.default_rng(0).normal(0, 0.2, (2, 80, 3000)).astype(np.float32))
+    prompts = [["<|startoftranscript|>"] * whisper_files.PROMPT] * 2
+    written = whisper.generate(noise, prompts, beam_size=1, sampling_temperature=temperature, sampling_topk=0)
+    assert [len(each.sequences_ids[0]) for each in written] == [whisper_files.TOKENS] * 2

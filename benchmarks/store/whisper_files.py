@@ -53,8 +53,8 @@ def _random(made: Any, dtype: Any) -> Any:
     return made.eval()
 
 
-def _end_after(decoder: Any, tokens: int) -> None:
-    """Have each position but the last ones speak against the token of the end, as strongly as those speak for it."""
+def _end_at(decoder: Any, last: int) -> None:
+    """Have the positions from the last token's on speak for the token of the end, those before as strongly against."""
     from tokenizers import Tokenizer
 
     decoder.layer_norm.weight.data.fill_(1)
@@ -62,7 +62,7 @@ def _end_after(decoder: Any, tokens: int) -> None:
     end = decoder.embed_tokens.weight.data[Tokenizer.from_file(str(DEMO / "tokenizer.json")).token_to_id(END)]
     end *= 10
     positions = decoder.embed_positions.weight.data
-    positions[:tokens], positions[tokens:] = -5 * end, 5 * end
+    positions[:last], positions[last:] = -5 * end, 5 * end
 
 
 def _make_whisper(size: str, target: Path) -> None:
@@ -80,7 +80,7 @@ def _make_whisper(size: str, target: Path) -> None:
     with torch.device("meta"):
         empty = WhisperForConditionalGeneration(config)
     made = _random(empty, torch.float16)
-    _end_after(made.model.decoder, PROMPT + TOKENS)
+    _end_at(made.model.decoder, PROMPT + TOKENS - 1)
     made.generation_config.update(suppress_tokens=[], begin_suppress_tokens=[], lang_to_id={})
 
     class Converter(TransformersConverter):  # type: ignore[misc]
