@@ -80,7 +80,7 @@ FROM base AS slim
 COPY --from=venv-slim /opt/venv /opt/venv
 COPY --from=wheel /wheels /opt/wheels
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --no-deps /opt/wheels/*.whl
+    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --compile-bytecode --no-deps /opt/wheels/*.whl
 COPY configs configs
 USER 10001:10001
 CMD ["ray", "start", "--head", "--num-cpus=0", "--block"]
@@ -93,7 +93,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
 COPY --from=venv-cuda /opt/venv /opt/venv
 COPY --from=wheel /wheels /opt/wheels
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --no-deps /opt/wheels/*.whl
+    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --compile-bytecode --no-deps /opt/wheels/*.whl
 COPY configs configs
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "serve_app.start"]
@@ -103,7 +103,7 @@ ENV RAYSCRIBE_CONFIG=configs/cpu.yaml
 COPY --from=venv-cpu /opt/venv /opt/venv
 COPY --from=wheel /wheels /opt/wheels
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --no-deps /opt/wheels/*.whl
+    /opt/tools/bin/uv pip install --no-cache --python /opt/venv --compile-bytecode --no-deps /opt/wheels/*.whl
 COPY configs configs
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "serve_app.start"]

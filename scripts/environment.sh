@@ -14,5 +14,6 @@ python=${1:-python3}
 }
 echo "Setting up .venv (some 8 GB on disk; about a minute with a quick registry) …"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock
+# Compiled now: a service is a score of processes that import the same, and some environments let none of them write bytecode.
+.venv/bin/uv pip install --quiet --python .venv/bin/python --compile-bytecode --require-hashes -r requirements.lock
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
