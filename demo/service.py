@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from serve_app.models.environment import OFFLINE
-from serve_app.serving import RAY
+from serve_app.own_ray import RAY
 
 
 class ServiceFailed(Exception):

@@ -89,4 +89,7 @@ class RayStages:
 
 
 def _borrowed(deployment: str, args: Any) -> Any:
-    return serve.get_deployment_handle(deployment, app_name=args.app) if args and args.app else None
+    """Return the handle of another application's stage; calls wait for one that is deployed later."""
+    if not (args and args.app):
+        return None
+    return serve.get_deployment_handle(deployment, app_name=args.app, _check_exists=False)

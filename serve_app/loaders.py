@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, TypeVar
 
 from model_store import Snapshot
@@ -29,22 +28,22 @@ def load_transcriber(args: TranscriptionArgs, store: StoreArgs) -> Any:
 
 def load_aligner(args: AlignmentArgs, store: StoreArgs, language: str) -> Any:
     """Load the aligner of one language."""
-    from serve_app.models.aligner import UNUSED, Aligner
-    from serve_app.models.environment import go_offline, import_without
+    from serve_app.models.aligner import Aligner, import_libraries
+    from serve_app.models.environment import go_offline
 
     go_offline()
     threads = threads_for(args.threads)
     return load(
         args.models[language],
         store,
-        lambda: import_without("whisperx.alignment", UNUSED),
+        import_libraries,
         _within_share(lambda snapshot: Aligner(snapshot.path, args, language, threads)),
     )
 
 
 def load_diarizer(args: DiarizationArgs, store: StoreArgs) -> Any:
     """Load the pyannote pipeline of a diarization stage."""
-    from serve_app.models.diarizer import Diarizer
+    from serve_app.models.diarizer import Diarizer, import_libraries
     from serve_app.models.environment import go_offline
 
     go_offline()
@@ -52,7 +51,7 @@ def load_diarizer(args: DiarizationArgs, store: StoreArgs) -> Any:
     return load(
         args.model or "",
         store,
-        lambda: import_module("pyannote.audio"),
+        import_libraries,
         _within_share(lambda snapshot: Diarizer(snapshot.path, args, threads)),
     )
 

@@ -1,6 +1,6 @@
 """Who goes first where cores are scarce: on Linux a thread has its own niceness, which those it starts inherit.
 
-Plumbing and short requests have Ray's workers' own (0 of ours, see `serving`); what loads models and computes for long
+Plumbing and short requests have Ray's workers' own (0 of ours, see `own_ray`); what loads models and computes for long
 files steps back. It is of use within one machine or container only, and does no harm elsewhere.
 """
 

@@ -10,7 +10,7 @@ from serve_app.config import AlignmentArgs
 from serve_app.models.align_result import Reading, one_to_one, segments
 from serve_app.models.align_sentences import sentence_splitter
 from serve_app.models.devices import load_on, usable_device
-from serve_app.models.environment import go_offline
+from serve_app.models.environment import go_offline, import_without
 from serve_app.options import AlignOptions
 from serve_app.stages import WindowText
 from serve_app.transcript import Segment
@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     import torch
 
 UNUSED = ("sklearn", "torchvision", "scipy")
-"""Libraries that importing `whisperx.alignment` would load for nothing: for `import_without`, a second sooner."""
+"""Libraries that importing `whisperx.alignment` would load for nothing: a second sooner without."""
 PLAIN = AlignOptions()
 BATCH_SIZES = {"cpu": 1, "cuda": 16}
 """Windows in the model at once where `batch_size` is not set."""
+
+
+def import_libraries() -> None:
+    """Import what an aligner needs, torch among it."""
+    import_without("whisperx.alignment", UNUSED)
 
 
 class Aligner:

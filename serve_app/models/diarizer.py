@@ -23,6 +23,13 @@ from serve_app.voices import Speakers, Voices
 from serve_app.windows import SAMPLE_RATE
 
 
+def import_libraries() -> None:
+    """Import what a diarizer needs, torch among it, and end the thread that would send what pyannote counts."""
+    from pyannote.audio.telemetry import metrics
+
+    metrics.provider.shutdown()
+
+
 class Diarizer:
     """Finds speaker turns: `hear` every block, on whatever replica, then `turns` over all of them."""
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from model_store import Catalog, ModelInfo, open_store, publish
-from serve_app.serving import RAY
+from serve_app.own_ray import RAY
 from tests.conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -70,6 +70,7 @@ def cluster(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         "RAY_ADDRESS": f"127.0.0.1:{port}",
         "RAY_AUTH_MODE": "disabled",
         **RAY,
+        "RAYSCRIBE_FORK_SERVER": "auto",
         "RAYSCRIBE_STORE": str(store),
         "RAYSCRIBE_CACHE": str(tmp_path_factory.mktemp("cache")),
         "RAYSCRIBE_JOBS": str(tmp_path_factory.mktemp("jobs")),

@@ -3,14 +3,18 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ray._private.node import Node
 
+from serve_app.own_ray import LAST, RAY
 from serve_app.serve_config import CheckedConfig, load_serve_config
-from serve_app.serving import FAILED, RAY, serve_until_told
+from serve_app.serving import FAILED, serve_until_told
 from tests.conftest import ROOT
 
 
@@ -28,29 +32,80 @@ def _signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@dataclass
+class Forks:
+    """A fork server as the service sees it."""
+
+    told: list[Any]
+
+    def wait(self) -> bool:
+        self.told.append("wait for imports")
+        return True
+
+
 @pytest.fixture
-def diary(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What Ray and Serve are told; being asked for the status, Serve has the gateway once more."""
+def statuses() -> list[dict[str, str]]:
+    """What the applications are, each time that somebody asks; the last stays."""
+    up = dict.fromkeys(["gateway", "fast", "balanced", "high", "premium"], "RUNNING")
+    return [up, up, up, {"fast": "RUNNING"}]
+
+
+@pytest.fixture
+def diary(monkeypatch: pytest.MonkeyPatch, statuses: list[dict[str, str]]) -> list[Any]:
+    """What Ray and Serve are told."""
     told: list[Any] = []
-    statuses = [{"gateway": 1, "fast": 1}, {"fast": 1}]
+
+    def status() -> Any:
+        now = statuses.pop(0) if len(statuses) > 1 else statuses[0]
+        return SimpleNamespace(applications={name: SimpleNamespace(status=state) for name, state in now.items()})
 
     def deploy(schema: Any, _blocking: bool) -> None:
-        told.append("deploy")
-        os.kill(os.getpid(), signal.SIGTERM)
+        told.append(("deploy", [app.name for app in schema.applications]))
+
+    def forks(later: list[str]) -> Any:
+        told.append(("forks", [name.rpartition(":")[2] for name in later]))
+        return nullcontext(Forks(told))
+
+    def start(name: str) -> Any:
+        def started(node: Any) -> None:
+            told.append(name)
+            if name == LAST[-1]:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return started
+
+    def init(**options: Any) -> None:
+        told.append(("init", options["_metrics_export_port"]))
+        for name in LAST:
+            getattr(Node, name)(None)  # as the head does
 
     monkeypatch.setattr("os.environ", dict(os.environ))
-    monkeypatch.setattr("ray.init", lambda **options: told.append(("init", options["_metrics_export_port"])))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("serve_app.own_ray.fork_server", forks)
+    for name in LAST:
+        monkeypatch.setattr(Node, name, start(name))
+    monkeypatch.setattr("ray.init", init)
     monkeypatch.setattr("ray.shutdown", lambda: told.append("ray is left"))
     monkeypatch.setattr("ray.serve.shutdown", lambda: told.append("shutdown"))
     monkeypatch.setattr("ray.serve.delete", lambda name, _blocking: told.append(("delete", name)))
-    monkeypatch.setattr("ray.serve.status", lambda: SimpleNamespace(applications=statuses.pop(0)))
+    monkeypatch.setattr("ray.serve.status", status)
     monkeypatch.setattr("ray.serve._private.api.serve_start", lambda **_: SimpleNamespace(deploy_apps=deploy))
     return told
 
 
 def test_it_serves_until_told_and_closes_the_gateway_first(config: CheckedConfig, diary: list[Any]) -> None:
     assert serve_until_told(config, 8080) == 0
-    assert diary == [("init", 8080), "deploy", ("delete", "gateway"), "shutdown", "ray is left"]
+    assert diary == [
+        ("forks", ["alignment", "diarization"]),
+        ("init", 8080),
+        ("deploy", ["gateway", "fast", "balanced", "premium"]),  # no torch
+        "wait for imports",
+        ("deploy", ["gateway", "fast", "balanced", "high", "premium"]),
+        *LAST,
+        ("delete", "gateway"),
+        "shutdown",
+        "ray is left",
+    ]
 
 
 def test_what_the_environment_says_of_ray_holds(

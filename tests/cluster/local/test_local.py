@@ -4,9 +4,11 @@ from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 
 from benchmarks.scoring import plain, word_error_rate
+from tests.cluster.conftest import Cluster
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.cluster
@@ -174,3 +176,15 @@ def test_the_docs_page_needs_no_outside(service: str) -> None:
     assert "//cdn" not in page
     assert httpx.get(f"{service}/docs/assets/swagger-ui-bundle.js").status_code == 200
     assert "/v1/audio/transcriptions" in httpx.get(f"{service}/openapi.json").json()["paths"]
+
+
+def test_replicas_are_copies_of_one_process(service: str, cluster: Cluster) -> None:
+    store = cluster.environment["RAYSCRIBE_STORE"]
+    replicas = [
+        process
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if "".join(process.info["cmdline"] or "").startswith("ray::ServeReplica")
+        and process.info["environ"].get("RAYSCRIBE_STORE") == store
+    ]
+    assert len(replicas) >= 7  # of the presets that are awake, and the gateway
+    assert all("serve_app.forkserver" in replica.parent().cmdline() for replica in replicas)
