@@ -1,4 +1,4 @@
-"""`make demo`: start `serve run configs/local.yaml`, wait until ready, transcribe a conversation over HTTP, show it."""
+"""`make demo`: serve configs/local.yaml, wait until it is ready, transcribe a conversation over HTTP, show it."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`serve run` as a child process: its readiness, its log, its end."""
+"""`rayscribe serve` as a child process: its readiness, its log, its end."""
 
 import os
 import signal
@@ -20,14 +20,32 @@ class ServiceFailed(Exception):
     """The child ended by itself, was not ready in time, or a preset failed to start; carries what is known of why."""
 
 
-class Service:
-    """One `serve run CONFIG`, in a session of its own, so that Ctrl-C reaches it through us, once."""
+OURS = (sys.executable, "-m", "serve_app.start")
+RAYS = (str(Path(sys.executable).with_name("serve")), "run")
 
-    def __init__(self, config: Path, log: Path, environment: dict[str, str] | None = None) -> None:
+
+class Service:
+    """One service, in a session of its own, so that Ctrl-C reaches it through us, once.
+
+    Args:
+        config: its Serve config.
+        log: where what it prints goes.
+        environment: what it has beside this process's.
+        command: what serves a config: ours, or Ray's own `serve run`.
+
+    """
+
+    def __init__(
+        self,
+        config: Path,
+        log: Path,
+        environment: dict[str, str] | None = None,
+        command: tuple[str, ...] = OURS,
+    ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         self._child = subprocess.Popen(
-            [Path(sys.executable).with_name("serve"), "run", str(config)],
+            [*command, str(config)],
             stdin=subprocess.DEVNULL,
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
