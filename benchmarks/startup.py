@@ -3,7 +3,8 @@
     python -m benchmarks.startup [--starts 3]
 
 Beside it, in turns: Ray's own `serve run`, whose processes each import what they need. `first` is the first transcript,
-of `fast`; `ready` is every preset that is awake. Processor seconds are of all processes that live when it is ready. the proportional set size of all (shared pages divided among their users), idle. The parts are each replica's.
+of `fast`; `ready` is every preset that is awake. Processor seconds are of all processes that live when it is ready;
+memory is their proportional set size (shared pages divided among their users), idle. The parts are each replica's.
 """
 
 import re
