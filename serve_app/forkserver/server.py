@@ -26,6 +26,7 @@ from serve_app.priorities import threads
 
 PATIENCE_S = 5.0
 STEP_BACK = 15
+LARGEST_PART = 1 << 16
 AT_START = ("RAY_", "PYTHON", "LD_", "MALLOC_")
 """Variables that are read while Python starts or Ray is imported: a worker with others cannot be a copy."""
 ANY = frozenset({"RAY_AUTH_MODE", "RAY_JOB_ID", "RAY_LD_PRELOAD_ON_WORKERS", "RAY_RAYLET_PID"})
@@ -40,6 +41,7 @@ class Server:
 
     def __init__(self, listening: socket.socket, parent: int) -> None:
         self._listening = listening
+        self._listening.setblocking(False)
         self._environment = at_start(os.environ)
         self._parent = os.pidfd_open(parent)
         self._heir: socket.socket | None = None
@@ -101,8 +103,8 @@ class Server:
         self._waiting.clear()
 
     def _accept(self) -> Request | None:
-        connection, _ = self._listening.accept()
-        with connection, suppress(OSError, ValueError, TypeError):
+        """Answer the next one who asks, unless the heir was faster; nothing that is asked ends the server."""
+        with suppress(Exception), self._listening.accept()[0] as connection:
             connection.settimeout(PATIENCE_S)
             with _received(connection) as (asked, streams):
                 if asked == {}:
@@ -125,14 +127,18 @@ class Server:
         return same and len(os.listdir("/proc/self/task")) == 1 and not _knows_gpus()
 
     def _become(self, request: Request, connection: socket.socket) -> None:
-        """In the copy: be the worker, once who asked says so; who has given up goes on as the worker itself."""
-        for source in (self._listening, self._heir, self._sign_of_life, *self._waiting):
-            if source is not None:
-                source.close()
-        os.close(self._parent)
-        take_place(request)
-        connection.sendall(READY)
-        if connection.recv(1) != GO:
+        """In the copy: be the worker, once who asked says so; else end, and who asked goes on as the worker itself."""
+        try:
+            for source in (self._listening, self._heir, self._sign_of_life, *self._waiting):
+                if source is not None:
+                    source.close()
+            os.close(self._parent)
+            take_place(request)
+            connection.sendall(READY)
+            told = connection.recv(1)
+        except OSError:
+            told = b""
+        if told != GO:
             os._exit(1)
 
 
@@ -148,7 +154,7 @@ def _received(connection: socket.socket) -> Iterator[tuple[dict[str, Any], Seque
     try:
         missing = int.from_bytes(start, "big")
         parts = []
-        while missing and (part := connection.recv(missing)):
+        while missing and (part := connection.recv(min(missing, LARGEST_PART))):
             parts.append(part)
             missing -= len(part)
         yield json.loads(b"".join(parts)), streams

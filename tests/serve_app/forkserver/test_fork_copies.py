@@ -4,8 +4,12 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TextIO
 
 import psutil
 import pytest
@@ -58,32 +62,50 @@ def test_a_server_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None
         assert not continued(str(tmp_path / "silent"), patience_s=0.1)
 
 
-def test_who_has_given_up_is_not_there_twice(server: ForkServer, script: Path, tmp_path: Path) -> None:
-    """It asked, and is the worker itself by the time that its copy is ready."""
+@contextmanager
+def asked(server: ForkServer, script: Path, **changes: Any) -> Iterator[tuple[socket.socket, TextIO]]:
+    """Ask for a worker as the hook does; yields the connection and what the worker writes."""
     about = {
         "argv": [str(script)],
         "executable": sys.executable,
         "environment": {**os.environ, "RAY_CLIENT_MODE": "0"},
-        "folder": str(tmp_path),
+        "folder": str(script.parent),
         "blocked": [],
         "group": os.getpgrp(),
         "pid": os.getpid(),
+        **changes,
     }
     data = json.dumps(about).encode()
     reading, writing = os.pipe()
-    with socket.socket(socket.AF_UNIX) as asking:
+    with open(reading) as told, socket.socket(socket.AF_UNIX) as asking:
         asking.connect(server.place)
         socket.send_fds(asking, [len(data).to_bytes(4, "big")], [0, writing, writing])
         asking.sendall(data)
+        os.close(writing)
+        yield asking, told
+
+
+def test_who_has_given_up_is_not_there_twice(server: ForkServer, script: Path) -> None:
+    """It asked, and is the worker itself by the time that its copy is ready."""
+    with asked(server, script) as (asking, told):
         assert asking.recv(1) == READY
         (copy,) = psutil.Process(server.pid).children()
-    os.close(writing)
-    with open(reading) as told:
+        asking.close()
         assert told.read() == ""  # up to the end of the copy
     until(lambda: not copy.is_running())
 
 
-@pytest.mark.parametrize("message", [b"", b"\0", b"\0\0\0\2{]", b"\0\0\0\x09[1, 2, 3]", b'\0\0\0\x08{"a": 1}'])
+def test_a_copy_that_cannot_take_the_place_ends(server: ForkServer, script: Path, start: Start) -> None:
+    with asked(server, script, folder=str(script / "nowhere")) as (asking, told):
+        assert asking.recv(1) == b""
+        assert told.read() == ""
+    until(lambda: psutil.Process(server.pid).children() == [])
+    assert start(server.place)["parent"] == server.pid
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"\0", b"\0\0\0\2{]", b"\0\0\0\x09[1, 2, 3]", b'\0\0\0\x08{"a": 1}', b"GET / HTTP/1.1"]
+)
 def test_nonsense_is_survived(server: ForkServer, start: Start, message: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as asking:
         asking.connect(server.place)
@@ -131,3 +153,13 @@ def test_it_ends_with_the_process_that_it_is_for() -> None:
 def test_its_service_takes_the_interrupts_of_a_terminal(server: ForkServer, start: Start) -> None:
     os.kill(server.pid, signal.SIGINT)
     assert start(server.place)["parent"] == server.pid
+
+
+def test_what_every_worker_runs_first_is_of_the_standard_library() -> None:
+    code = (
+        "import sys; before = {*sys.modules}; import serve_app.forkserver.hook, serve_app.forkserver.node\n"
+        "new = {name.partition('.')[0] for name in sys.modules.keys() - before}\n"
+        "print(sorted(new - {'serve_app'} - sys.stdlib_module_names))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"
