@@ -32,6 +32,7 @@ REPLICA_GB = 1.0
 DRAIN_MARGIN_S = 600
 """Beyond the longest work: for Serve to notice, and the pod to stop."""
 IMAGES = {
+    "slim": "registry.example.org/rayscribe/slim:0.1.0",
     "cpu": "registry.example.org/rayscribe/runtime-cpu:0.1.0",
     "cuda": "registry.example.org/rayscribe/runtime-cuda:0.1.0",
 }
@@ -69,7 +70,7 @@ LAYOUTS: dict[str, tuple[Group, ...]] = {
         Group("gpu-a10g", "cuda", "NVIDIA-A10G", 0, 8),
     ),
 }
-"""The worker groups of each config in configs/; none is slim, as a pipeline may be placed on any, and decodes."""
+"""The worker groups of each config in configs/."""
 
 
 def replicas_of(config: CheckedConfig) -> Iterator[Replica]:
@@ -153,8 +154,22 @@ def worker_group(config: CheckedConfig, group: Group, alone: bool, pattern: dict
         resources["nvidia.com/gpu"] = "1"
         spec["nodeSelector"] = {"nvidia.com/gpu.product": group.product}
         spec["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    container |= {"image": IMAGES[group.image], "resources": {"requests": resources, "limits": dict(resources)}}
+    container["image"] = IMAGES[_image(group, config, alone)]
+    container["resources"] = {"requests": resources, "limits": dict(resources)}
     return made
+
+
+def _image(group: Group, config: CheckedConfig, alone: bool) -> str:
+    """Return the image of a group's pods: slim where every model is on another group's GPUs, as pipelines need none."""
+    if group.product or alone:
+        return group.image
+    on_cpu = [
+        name
+        for app in config.apps.all
+        for name in (deployments_of(app.args) if app.args else ())
+        if name in STAGES.values() and not gpu_share(app.deployment(name)[1])
+    ]
+    return group.image if on_cpu else "slim"
 
 
 def serve_config(config: CheckedConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from serve_app.gpu_rules import gpu_share
-from serve_app.kuberay import LAYOUTS, Replica, _fullest, main, node_of, replicas_of
+from serve_app.kuberay import LAYOUTS, Replica, _fullest, main, node_of, replicas_of, worker_group
 from serve_app.serve_config import load_serve_config
 from tests.conftest import ROOT
 from tests.serve_app.kuberay_helpers import OVERLAYS, container_of, rendered, service_of
@@ -55,11 +55,29 @@ def test_gateways_are_on_pods_of_their_own_and_there_are_enough() -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_only_the_head_goes_without_the_libraries_that_a_pipeline_needs(name: str) -> None:
+def test_the_head_and_pods_of_pipelines_alone_go_without_the_libraries_of_models(name: str) -> None:
     cluster = service_of(rendered(name))["spec"]["rayClusterConfig"]
     head, workers = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
     assert "/slim:" in container_of({"spec": head})["image"]
-    assert not [group["groupName"] for group in workers if "/slim:" in container_of({"spec": group})["image"]]
+    slim = [group["groupName"] for group in workers if "/slim:" in container_of({"spec": group})["image"]]
+    assert slim == (["cpu"] if len(workers) > 1 else [])
+
+
+def test_pods_that_may_be_given_a_model_have_its_libraries(tmp_path: Path) -> None:
+    """One stage that asks for no GPU may be placed on a pod that has none."""
+    document = yaml.safe_load((ROOT / "configs" / "gpu.yaml").read_text())
+    (high,) = [app for app in document["applications"] if app["name"] == "high"]
+    (alignment,) = [each for each in high["deployments"] if each["name"] == "Alignment"]
+    alignment["ray_actor_options"] = {"num_cpus": 1}
+    high["args"]["alignment"] |= {"device": "cpu"}
+    models = (ROOT / "configs" / "models.yaml").read_text()
+    for name, content in (("gpu.yaml", yaml.safe_dump(document)), ("models.yaml", models)):
+        (tmp_path / name).write_text(content)
+    config = load_serve_config(tmp_path / "gpu.yaml")
+    pattern = yaml.safe_load((ROOT / "kuberay" / "base" / "rayservice.yaml").read_text())
+    (base,) = pattern["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    made = worker_group(config, LAYOUTS["gpu"][0], alone=False, pattern=base)
+    assert "/runtime-cpu:" in container_of({"spec": made})["image"]
 
 
 def test_replicas_are_all_deployments_with_their_shares() -> None:

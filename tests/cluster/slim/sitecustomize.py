@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from types import ModuleType
 
-LACKING = {"av", "ctranslate2", "pyannote", "torch", "torchaudio", "transformers", "whisperx"}
-"""Libraries of models and of FFmpeg; tests/test_images.py holds the image to some of these."""
+LACKING = {"ctranslate2", "pyannote", "torch", "torchaudio", "transformers", "whisperx"}
+"""Libraries of models; tests/test_images.py holds the image to some of these."""
 
 
 class _Lacking(MetaPathFinder):
