@@ -1,8 +1,9 @@
 """No model library opens a connection: what they would fetch, phone home or spawn is switched off before import."""
 
-import importlib
+import importlib.util
 import os
 import sys
+from types import ModuleType
 
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -32,3 +33,23 @@ def import_without(module: str, hidden: tuple[str, ...]) -> None:
     finally:
         for name in added:
             del sys.modules[name]
+
+
+def import_part(name: str) -> ModuleType:
+    """Import a module of a package, `package.module`, without what the package's own file imports besides.
+
+    Raises ImportError where the package is not installed, or the module needs more than there is.
+    """
+    package = name.partition(".")[0]
+    if package in sys.modules:
+        return importlib.import_module(name)
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        raise ModuleNotFoundError(f"No module named '{package}'", name=package)
+    shell = ModuleType(package)
+    shell.__path__ = spec.submodule_search_locations
+    sys.modules[package] = shell
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.modules[package]  # whoever imports the package later has all of it

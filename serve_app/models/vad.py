@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from serve_app.config import VadArgs
-from serve_app.models.environment import go_offline
+from serve_app.models.environment import go_offline, import_part
 from serve_app.stages import Audio
 from serve_app.tape import Piece, Tape
 from serve_app.windows import SAMPLE_RATE, Packer, Window
@@ -43,10 +43,9 @@ class SpeechFinder:
 def silero(options: VadArgs) -> Detector:
     """Return faster-whisper's `get_speech_timestamps` with these options."""
     go_offline()
-    from faster_whisper.vad import VadOptions, get_speech_timestamps, get_vad_model
-
-    get_vad_model()
-    settings = VadOptions(
+    vad = import_part("faster_whisper.vad")  # a pipeline may be where there is no CTranslate2
+    vad.get_vad_model()
+    settings = vad.VadOptions(
         threshold=options.onset,
         neg_threshold=options.offset,
         min_speech_duration_ms=options.min_speech_ms,
@@ -56,7 +55,7 @@ def silero(options: VadArgs) -> Detector:
     )
 
     def find(audio: Audio) -> list[Window]:
-        return [Window(stretch["start"], stretch["end"]) for stretch in get_speech_timestamps(audio, settings)]
+        return [Window(stretch["start"], stretch["end"]) for stretch in vad.get_speech_timestamps(audio, settings)]
 
     return Detector(find, frame=512, look_ahead=1600)
 

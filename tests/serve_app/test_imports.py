@@ -1,10 +1,15 @@
 """What a process may import: the gateway and the pipeline stay small, and no stage drags in another's libraries."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import pytest
+
+from serve_app.models.environment import import_part
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"ray", "torch", "av", "ctranslate2", "faster_whisper", "whisperx", "pyannote", "transformers", "onnxruntime"}
@@ -107,3 +112,45 @@ def test_hiding_what_a_library_needs_is_an_error_and_leaves_no_trace() -> None:
             check=True,
         )
     assert done.stdout.split() == ["refused", "False"]
+
+
+def test_a_pipeline_starts_and_hears_in_the_slim_image() -> None:
+    """What that image lacks is hidden here."""
+    code = (
+        "from types import SimpleNamespace\n"
+        "from serve_app.config import PresetArgs, VadArgs\n"
+        "from serve_app.deployments import Pipeline\n"
+        "from serve_app.models.audio import decode\n"
+        "from serve_app.models.vad import SpeechWindows\n"
+        "stage = SimpleNamespace(wake=SimpleNamespace(remote=lambda: None))\n"
+        "Pipeline(PresetArgs(preset='fast', transcription={'model': 'm'}), transcription=stage)\n"
+        "samples = decode(open('tests/data/ten_seconds.flac', 'rb'))\n"
+        "assert SpeechWindows(VadArgs())(samples)\n"
+    )
+    slim = os.pathsep.join([str(ROOT / "tests" / "cluster" / "slim"), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": slim},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_part_of_a_package_leaves_the_package_whole() -> None:
+    code = (
+        "import sys; from serve_app.models.environment import import_part\n"
+        "vad = import_part('faster_whisper.vad')\n"
+        "assert 'ctranslate2' not in sys.modules and 'faster_whisper' not in sys.modules\n"
+        "import faster_whisper\n"
+        "assert faster_whisper.WhisperModel and import_part('faster_whisper.vad') is vad\n"
+    )
+    assert "ctranslate2" in imported_by(code)
+
+
+@pytest.mark.parametrize("name", ["no_such_package.part", "colorsys.part"])
+def test_a_part_of_no_package_is_an_error(name: str) -> None:
+    with pytest.raises(ModuleNotFoundError):
+        import_part(name)
