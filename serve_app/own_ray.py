@@ -9,6 +9,7 @@ from functools import partial
 from unittest.mock import patch
 
 from serve_app.forkserver.client import ForkServer, fork_server
+from serve_app.forkserver.hook import OFF, VARIABLE
 
 RAY = {
     "RAY_worker_niceness": "0",
@@ -51,9 +52,8 @@ def own_ray(metrics_port: int | None = None, later: Sequence[str] = ()) -> Itera
 
     os.environ.update({**RAY, **os.environ})
     with ExitStack() as stack:
-        ours = OwnRay()
-        if not os.environ.get("RAY_ADDRESS"):
-            ours = OwnRay(stack.enter_context(fork_server(later)) if sys.platform == "linux" else None)
+        copies = sys.platform == "linux" and os.environ.get(VARIABLE) != OFF and not os.environ.get("RAY_ADDRESS")
+        ours = OwnRay(stack.enter_context(fork_server(later)) if copies else None)
         with _held_back(ours.held_back):
             ray.init(namespace="serve", _metrics_export_port=metrics_port)
         stack.callback(ray.shutdown)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from serve_app.config import PresetArgs
@@ -53,13 +53,22 @@ def _part(config: CheckedConfig, names: list[str]) -> Any:
 
 def _wait(names: list[str], told: threading.Event) -> None:
     """Wait until applications are up or have failed; not for ever, and not once it is told to stop."""
-    from ray import serve
-
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        found = serve.status().applications
+        found = _applications()
         if all(name in found and found[name].status not in COMING_UP for name in names) or told.wait(0.2):
             return
+
+
+def _applications() -> Mapping[str, Any]:
+    from ray import serve
+    from ray.exceptions import RayError
+
+    try:
+        found: Mapping[str, Any] = serve.status().applications
+    except RayError:  # Serve's controller is being replaced
+        return {}
+    return found
 
 
 def _aside(work: Callable[[], object], told: threading.Event) -> None:

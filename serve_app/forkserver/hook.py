@@ -1,6 +1,7 @@
 """Ask the fork server for a worker, before anything is imported but a little of the standard library.
 
-RAYSCRIBE_FORK_SERVER names the server's socket; `auto` means one for each Ray node, which the first worker starts.
+RAYSCRIBE_FORK_SERVER names the server's socket; `auto` means one for each Ray node, which the first worker starts;
+`off` means none.
 Whatever goes wrong before the copy is told to go, this process goes on and is the worker itself; afterwards it ends.
 """
 
@@ -12,7 +13,7 @@ import sys
 from contextlib import suppress
 
 VARIABLE = "RAYSCRIBE_FORK_SERVER"
-AUTO = "auto"
+AUTO, OFF = "auto", "off"
 SCRIPT = os.path.join("ray", "_private", "workers", "default_worker.py")
 RAYLET = "--raylet-name="
 PATIENCE_S = 40.0

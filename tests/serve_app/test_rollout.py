@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.exceptions import RayActorError
 
 from serve_app import rollout
 from serve_app.own_ray import OwnRay
@@ -28,6 +29,7 @@ class Stage:
         self.deployed: list[list[str]] = []
         self.told = threading.Event()
         self.told_at: str | None = None
+        self.lost = 0
         self.imported = threading.Event()
         self.imported.set()
         self._states = states
@@ -49,6 +51,9 @@ class Stage:
         return self.imported.wait()
 
     def _status(self) -> Any:
+        if self.lost:
+            self.lost -= 1
+            raise RayActorError
         if self.told_at == "status":
             self.told.set()
         return SimpleNamespace(applications={name: self._state(name) for name in self.deployed[-1]})
@@ -67,6 +72,15 @@ def test_presets_without_torch_come_first(monkeypatch: pytest.MonkeyPatch, confi
 
 def test_one_that_fails_holds_nothing_up(monkeypatch: pytest.MonkeyPatch, config: CheckedConfig) -> None:
     stage = Stage(monkeypatch, {"fast": ["DEPLOYING", "DEPLOY_FAILED"], "high": ["UNHEALTHY"]})
+    assert stage.bring_up(config) == ["the rest"]
+    assert stage.deployed == [LIGHT, ALL]
+
+
+def test_a_controller_that_is_replaced_meanwhile_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, config: CheckedConfig
+) -> None:
+    stage = Stage(monkeypatch, {"fast": ["DEPLOYING", "RUNNING"]})
+    stage.lost = 2
     assert stage.bring_up(config) == ["the rest"]
     assert stage.deployed == [LIGHT, ALL]
 

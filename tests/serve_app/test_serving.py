@@ -108,6 +108,15 @@ def test_it_serves_until_told_and_closes_the_gateway_first(config: CheckedConfig
     ]
 
 
+@pytest.mark.parametrize(("name", "value"), [("RAYSCRIBE_FORK_SERVER", "off"), ("RAY_ADDRESS", "127.0.0.1:6379")])
+def test_workers_are_no_copies_where_that_is_said_or_ray_is_another_ones(
+    config: CheckedConfig, diary: list[Any], name: str, value: str
+) -> None:
+    os.environ[name] = value
+    assert serve_until_told(config) == 0
+    assert diary[:2] == [("init", None), ("deploy", ["gateway", "fast", "balanced", "high", "premium"])]
+
+
 def test_what_the_environment_says_of_ray_holds(
     config: CheckedConfig, diary: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
