@@ -8,6 +8,7 @@ from typing import Any
 from serve_app.config import PresetArgs
 from serve_app.config_rules import borrows
 from serve_app.forkserver.preload import ALIGNMENT, DIARIZATION
+from serve_app.models.transcribers.registry import backend
 from serve_app.own_ray import OwnRay
 from serve_app.serve_config import CheckedConfig
 
@@ -32,7 +33,7 @@ def bring_up(config: CheckedConfig, client: Any, ray: OwnRay, told: threading.Ev
 
 def soon(config: CheckedConfig) -> list[str]:
     """Return the applications that come first: the gateways and the presets that have no torch of their own, if any."""
-    light = [name for name, args in config.presets.items() if not _imports(args)]
+    light = [name for name, args in config.presets.items() if not _imports(args) and not _decodes_with_torch(args)]
     return [*config.gateways, *light] if light else []
 
 
@@ -44,6 +45,10 @@ def long_imports(config: CheckedConfig) -> list[str]:
 def _imports(args: PresetArgs) -> set[str]:
     stages = {ALIGNMENT: args.alignment, DIARIZATION: args.diarization}
     return {name for name, stage in stages.items() if stage and not borrows(stage)}
+
+
+def _decodes_with_torch(args: PresetArgs) -> bool:
+    return "torch" in backend(args.transcription.backend).libraries
 
 
 def _part(config: CheckedConfig, names: list[str]) -> Any:

@@ -98,6 +98,15 @@ def test_workers_that_are_no_copies_come_up_together(monkeypatch: pytest.MonkeyP
     assert stage.deployed == [ALL]
 
 
+def test_a_preset_whose_back_end_is_on_torch_is_none_of_the_first(tmp_path: Any) -> None:
+    document = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
+    (fast,) = [app for app in document["applications"] if app["name"] == "fast"]
+    fast["args"]["transcription"] = {"model": "demo-whisper", "device": "cpu", "backend": "transformers"}
+    path = tmp_path / "local.yaml"
+    path.write_text(yaml.safe_dump(document))
+    assert soon(load_serve_config(path)) == ["gateway", "balanced", "premium"]
+
+
 def test_where_all_need_torch_all_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     document = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
     document["applications"] = [app for app in document["applications"] if app["name"] in ("gateway", "high")]

@@ -1,6 +1,10 @@
 """What a fork server is told to import in these tests."""
 
+import mmap
+import tempfile
 import threading
+
+_mapped: list[mmap.mmap] = []
 
 
 def fails() -> None:
@@ -9,6 +13,14 @@ def fails() -> None:
 
 def starts_a_thread() -> None:
     threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def loads_a_driver() -> None:
+    """Map a file of the name of the GPUs' driver, as loading it does."""
+    with tempfile.NamedTemporaryFile(suffix="libcuda.so.1") as file:
+        file.write(b"driver")
+        file.flush()
+        _mapped.append(mmap.mmap(file.fileno(), 0))
 
 
 def makes_an_id() -> None:

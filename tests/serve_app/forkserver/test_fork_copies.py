@@ -128,15 +128,15 @@ def test_what_takes_long_is_had_from_the_heir(start: Start) -> None:
     assert not running.wait()
 
 
-@pytest.mark.parametrize("function", ["starts_a_thread", "makes_an_id"])
+@pytest.mark.parametrize("function", ["starts_a_thread", "loads_a_driver", "makes_an_id"])
 def test_of_what_cannot_be_copied_there_is_no_copy(start: Start, function: str) -> None:
     with fork_server([f"{HERE}:{function}"]) as running:
         assert running.wait()
         worker = start(running.place)
-        if function == "starts_a_thread":
-            assert is_itself(worker)
-        else:  # the heir finds out by itself and leaves it to the server
+        if function == "makes_an_id":  # the heir finds out by itself and leaves it to the server
             assert worker["parent"] == running.pid
+        else:
+            assert is_itself(worker)
 
 
 def test_it_ends_with_the_process_that_it_is_for() -> None:
