@@ -4,7 +4,8 @@
 
 Beside it, in turns: Ray's own `serve run`, whose processes each import what they need. `first` is the first transcript,
 of `fast`; `ready` is every preset that is awake. Processor seconds are of all processes that live when it is ready;
-memory is their proportional set size (shared pages divided among their users), idle. The parts are each replica's.
+memory is their proportional set size (shared pages divided among their users), idle, and the last figure what they take
+of the processor then. The parts are each replica's. `serve run` has Ray's dashboard, ours has not.
 """
 
 import re
@@ -25,10 +26,17 @@ from demo.service import OURS, RAYS, Service
 
 LOADED = re.compile(r"(\w+)_(\w+) \S+ -- loaded (\S+) in ([\d.]+) s: (.*)")
 LOCAL = "http://127.0.0.1:8000"
-DASHBOARD = "http://127.0.0.1:8265/api/version"
+LAST = "log_monitor.py"
+SETTLES_S, IDLE_S = 10.0, 30.0
 CLIP = ROOT / "tests" / "data" / "ten_seconds.flac"
 WAYS = {"rayscribe serve": OURS, "serve run": RAYS}
-MEASURES = {"first_s": "first transcript, s", "ready_s": "ready, s", "cpu_s": "processor, s", "memory_mb": "memory, MB"}
+MEASURES = {
+    "first_s": "first transcript, s",
+    "ready_s": "ready, s",
+    "cpu_s": "processor, s",
+    "memory_mb": "memory, MB",
+    "idle_percent": "idle, % of a core",
+}
 
 
 def main(starts: Annotated[int, typer.Option(help="how often; the first warms the disk cache")] = 3) -> None:
@@ -65,7 +73,7 @@ def _start(command: tuple[str, ...], log: Path) -> dict[str, Any]:
         ready = time.monotonic() - began
         first = first or _transcribe(began)
         seconds = _cpu(_processes(service.pid))
-        _until_dashboard()
+        _until_last(service.pid)
         loads = [" ".join(match.groups()) for match in LOADED.finditer(log.read_text(errors="replace"))]
         memory = _memory(_processes(service.pid))
         return {
@@ -73,6 +81,7 @@ def _start(command: tuple[str, ...], log: Path) -> dict[str, Any]:
             "ready_s": ready,
             "cpu_s": seconds,
             "memory_mb": sum(memory.values()),
+            "idle_percent": _idle_percent(service.pid),
             "processes_mb": memory,
             "loads": loads,
         }
@@ -87,14 +96,21 @@ def _transcribe(began: float) -> list[float]:
     return [time.monotonic() - began] if answer.status_code == httpx.codes.OK else []
 
 
-def _until_dashboard() -> None:
+def _until_last(pid: int) -> None:
     """Wait for what starts last, which holds memory too."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        with suppress(httpx.TransportError):
-            httpx.get(DASHBOARD, timeout=5)
+        if LAST in {_name(process) for process in _processes(pid)}:
             return
         time.sleep(0.3)  # between two looks at a condition
+
+
+def _idle_percent(pid: int) -> float:
+    """Return the processor time that is taken while nothing is asked, in percent of one core."""
+    time.sleep(SETTLES_S)
+    before, began = _cpu(_processes(pid)), time.monotonic()
+    time.sleep(IDLE_S)
+    return 100 * (_cpu(_processes(pid)) - before) / (time.monotonic() - began)
 
 
 def _processes(pid: int) -> list[psutil.Process]:

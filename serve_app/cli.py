@@ -1,6 +1,7 @@
 """`rayscribe`: what this machine can do, a Serve config for it, and the service itself."""
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -84,11 +85,16 @@ def serve(
     config: Annotated[
         Path | None, Argument(help="A Serve config; none: RAYSCRIBE_CONFIG, else configs/local.yaml")
     ] = None,
+    dashboard: Annotated[
+        bool,
+        Option("--dashboard", help="With Ray's own, on 127.0.0.1:8265, which `serve status` and `serve deploy` need."),
+    ] = False,
 ) -> None:
     """Check a config, fetch its models and serve it until told to stop; then answer what was asked."""
     from serve_app.start import main as start
 
-    raise typer.Exit(start([str(config)] if config else []))
+    said = {"RAYSCRIBE_DASHBOARD": "1"} if dashboard else {}
+    raise typer.Exit(start([str(config)] if config else [], {**os.environ, **said}))
 
 
 def main() -> None:

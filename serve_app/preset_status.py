@@ -11,7 +11,7 @@ def no_room(preset: str, waited_s: float, status: PresetStatus) -> PresetUnavail
     """Return the error of a preset that lacked a replica for too long."""
     return PresetUnavailable(
         f"preset '{preset}' found no room to start in {waited_s:.0f} s ({status.message or status.state}); "
-        "it needs more CPUs or GPUs than are free: see `serve status` and `ray status`"
+        "it needs more CPUs or GPUs than are free: see `GET /v1/presets` and `ray status`"
     )
 
 

@@ -31,7 +31,7 @@ def translated(what: str) -> Iterator[None]:
     except BackPressureError as error:
         raise PresetUnavailable(f"{what} has too much waiting; try again later") from error
     except DeploymentUnavailableError as error:
-        raise PresetUnavailable(f"{what} failed to start; see `serve status`") from error
+        raise PresetUnavailable(f"{what} failed to start: `GET /v1/presets` tells why") from error
 
 
 async def answer(response: Awaitable[Value], what: str) -> Value:

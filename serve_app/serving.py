@@ -13,13 +13,13 @@ from serve_app.serve_config import CheckedConfig
 FAILED = 1
 
 
-def serve_until_told(config: CheckedConfig, metrics_port: int | None = None) -> int:
+def serve_until_told(config: CheckedConfig, metrics_port: int | None = None, *, dashboard: bool = False) -> int:
     """Start Ray (or join the one that RAY_ADDRESS names) and Serve, and answer until SIGTERM or SIGINT.
 
     Then nothing new is taken and what was asked is answered, unless it is told again. Returns the exit code.
     """
     os.environ.update(OFFLINE)
-    with own_ray(metrics_port, long_imports(config)) as ray:
+    with own_ray(metrics_port, long_imports(config), dashboard=dashboard) as ray:
         return _serve(config, ray, _told())  # after Ray, which has a handler of its own
 
 

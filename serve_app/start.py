@@ -8,6 +8,7 @@ From the environment:
 - RAYSCRIBE_MODELS: other transcription models, by preset: `fast=whisper-base,high=whisper-small`.
 - RAYSCRIBE_HOST, RAYSCRIBE_PORT: where HTTP is listened to, instead of what the config says.
 - RAYSCRIBE_METRICS_PORT: where Ray's metrics can be read; a port of Ray's choice without it.
+- RAYSCRIBE_DASHBOARD: 1 for Ray's dashboard, on 127.0.0.1:8265, which `serve status` and `serve deploy` need.
 - RAYSCRIBE_STORE, RAYSCRIBE_CACHE: where snapshots come from and where they are kept.
 - AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: of a store that is a bucket.
 - RAYSCRIBE_JOBS_BROKER: the Redis that keeps the jobs, where several nodes share them.
@@ -40,10 +41,11 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         with tempfile.TemporaryDirectory(prefix="rayscribe-") as folder:
             written = adapted(path, environment, Path(folder))
             metrics = _number("METRICS_PORT", environment.get("RAYSCRIBE_METRICS_PORT"))
+            dashboard = _yes("DASHBOARD", environment.get("RAYSCRIBE_DASHBOARD"))
             config = load_serve_config(written)
             preflight()
             fetch_all(config)
-            return serve_until_told(config, metrics)
+            return serve_until_told(config, metrics, dashboard=dashboard)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG
@@ -86,6 +88,12 @@ def _number(name: str, text: str | None) -> int | None:
     if text and not text.isdecimal():
         raise ConfigError([f"RAYSCRIBE_{name}: {text!r} is no number"])
     return int(text) if text else None
+
+
+def _yes(name: str, text: str | None) -> bool:
+    if text not in (None, "", "0", "1"):
+        raise ConfigError([f"RAYSCRIBE_{name}: {text!r} is neither 0 nor 1"])
+    return text == "1"
 
 
 def _models(pairs: str) -> Iterator[tuple[str, str]]:

@@ -92,13 +92,15 @@ def test_a_machine_that_is_too_small_is_told(tmp_path: Path, monkeypatch: pytest
 
 
 def test_serve_starts_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
+    asked: list[tuple[list[str], str | None, str]] = []
 
-    def main(arguments: list[str]) -> int:
-        asked.append(arguments)
+    def main(arguments: list[str], environment: dict[str, str]) -> int:
+        asked.append((arguments, environment.get("RAYSCRIBE_DASHBOARD"), environment["RAYSCRIBE_PORT"]))
         return 4
 
     monkeypatch.setattr(start, "main", main)
+    monkeypatch.setenv("RAYSCRIBE_PORT", "9000")
+    monkeypatch.delenv("RAYSCRIBE_DASHBOARD", raising=False)
     run("serve", "mine.yaml", code=4)
-    run("serve", code=4)
-    assert asked == [["mine.yaml"], []]
+    run("serve", "--dashboard", code=4)
+    assert asked == [(["mine.yaml"], None, "9000"), ([], "1", "9000")]

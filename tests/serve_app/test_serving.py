@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ray._private.node import Node
 
-from serve_app.own_ray import LAST, RAY
+from serve_app.own_ray import DASHBOARD, LAST, RAY
 from serve_app.serve_config import CheckedConfig, load_serve_config
 from serve_app.serving import FAILED, serve_until_told
 from tests.conftest import ROOT
@@ -101,11 +101,16 @@ def test_it_serves_until_told_and_closes_the_gateway_first(config: CheckedConfig
         ("deploy", ["gateway", "fast", "balanced", "premium"]),  # no torch
         "wait for imports",
         ("deploy", ["gateway", "fast", "balanced", "high", "premium"]),
-        *LAST,
+        *(name for name in LAST if name != DASHBOARD),
         ("delete", "gateway"),
         "shutdown",
         "ray is left",
     ]
+
+
+def test_the_dashboard_comes_last_with_the_rest_where_it_is_wanted(config: CheckedConfig, diary: list[Any]) -> None:
+    serve_until_told(config, dashboard=True)
+    assert [told for told in diary if told in LAST] == [*LAST]
 
 
 @pytest.mark.parametrize(("name", "value"), [("RAYSCRIBE_FORK_SERVER", "off"), ("RAY_ADDRESS", "127.0.0.1:6379")])

@@ -59,9 +59,14 @@ def test_a_wish_that_makes_no_sense_is_told(environment: dict[str, str], said: s
         changed(tmp_path, **environment)
 
 
-def test_a_metrics_port_is_a_number(capsys: pytest.CaptureFixture[str]) -> None:
-    assert start.main([str(LOCAL)], {"RAYSCRIBE_METRICS_PORT": "none"}) == start.BAD_CONFIG
-    assert "RAYSCRIBE_METRICS_PORT: 'none' is no number" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "value", "said"), [("METRICS_PORT", "none", "is no number"), ("DASHBOARD", "on", "is neither 0 nor 1")]
+)
+def test_a_value_that_makes_no_sense_is_told(
+    name: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start.main([str(LOCAL)], {f"RAYSCRIBE_{name}": value}) == start.BAD_CONFIG
+    assert f"RAYSCRIBE_{name}: '{value}' {said}" in capsys.readouterr().err
 
 
 def test_a_model_that_the_catalog_lacks_is_told_before_anything_starts(
