@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
+from serve_app import heap
 from serve_app.courtesy import Courtesy
 from serve_app.priorities import BACKGROUND, threads
 
@@ -135,6 +136,7 @@ def _lane(run: Callable[[Hashable, Sequence[Item]], Sequence[Result]], nice: int
     thread = threads(1, "batch", nice)
 
     def in_thread(key: Hashable, items: Sequence[Item]) -> Awaitable[Sequence[Result]]:
+        heap.in_use()
         return asyncio.get_running_loop().run_in_executor(thread, run, key, items)
 
     return in_thread

@@ -23,6 +23,7 @@ from model_store import (
     parse_size,
     pull,
 )
+from serve_app import heap
 from serve_app.config import StoreArgs
 from serve_app.facts import ModelFacts
 from serve_app.priorities import stepped_back
@@ -50,6 +51,7 @@ def load(
 
     All of it steps back, so that what is ready already is not slowed down by what starts.
     """
+    heap.keep()
     return stepped_back(lambda: _load(name, store, import_libraries, build))
 
 

@@ -62,11 +62,13 @@ def main(
 
 def load(model: str, backend: str | None, asked: dict[str, Any]) -> Transcriber:
     """Load a transcriber from a path, or from the store as `RAYSCRIBE_STORE` and `RAYSCRIBE_CACHE` say."""
+    from serve_app import heap
     from serve_app.models.environment import go_offline
     from serve_app.models.transcribers import registry
     from serve_app.models.transcribers.building import build
     from serve_app.models.transcribers.names import resolve_name
 
+    heap.keep()
     go_offline()
     named = {"backend": backend} if backend else {}
     args = TranscriptionArgs.model_validate({"model": model, "batch_size": BATCH, **asked, **named})

@@ -146,4 +146,4 @@ def test_serve_that_does_not_start_is_told_and_left(
 
 def test_pods_have_the_same_settings_of_ray() -> None:
     pods = yaml.safe_load((ROOT / "kuberay" / "base" / "settings.yaml").read_text())["data"]
-    assert {name: value for name, value in pods.items() if name.startswith("RAY_")} == RAY
+    assert {name: value for name, value in pods.items() if name in RAY or name.startswith("RAY_")} == RAY
