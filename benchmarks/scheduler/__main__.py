@@ -31,12 +31,15 @@ def main(
     minutes: Annotated[float, typer.Option(help="of the long file")] = 10,
     runs: Annotated[int, typer.Option(help="clips per case")] = 30,
     rounds: Annotated[int, typer.Option(help="runs of what takes long")] = 3,
+    size: Annotated[str, typer.Option(help=f"of fanout's model: {' or '.join(fanout.SIZES)}")] = fanout.SIZES[0],
     work: Annotated[Path, typer.Option(help="where long files lie")] = Path(".rayscribe/long"),
 ) -> None:
     """Measure, print and save."""
     unknown = sorted(set(parts or ()) - set(PARTS))
     if unknown:
         raise typer.BadParameter(f"no part {unknown[0]}; there are: {', '.join(PARTS)}")
+    if size not in fanout.SIZES:
+        raise typer.BadParameter(f"no size {size}; there are: {', '.join(fanout.SIZES)}")
     wanted = parts or list(PARTS)
     results: dict[str, Any] = {}
     if set(wanted) & set(SERVED):
@@ -49,7 +52,7 @@ def main(
             }
             results |= {name: ways[name]() for name in wanted if name in ways}
     rest: dict[str, Callable[[], Any]] = {
-        "fanout": lambda: fanout.measure(minutes, rounds),
+        "fanout": lambda: fanout.measure(minutes, rounds, size),
         "simulated": simulated.measure,
         "memory": lambda: memory.measure(work.absolute()),
     }

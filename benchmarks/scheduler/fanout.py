@@ -1,7 +1,7 @@
 """One long file on one and on two transcription replicas of one thread each, and what two processes could reach.
 
-The model has the size of Whisper tiny and random weights that end after ten tokens, so that windows cost what they do
-in earnest: beside the demo model, finding windows is a part of the work that counts. Its words mean nothing.
+The model has the size of one of Whisper's and random weights that end after ten tokens, so that windows cost what they
+do in earnest: beside the demo model, finding windows is a part of the work that counts. Its words mean nothing.
 """
 
 import os
@@ -29,26 +29,26 @@ from serve_app.windows import SAMPLE_RATE
 
 URL = "http://127.0.0.1:8000"
 WORK = Path(".rayscribe/fanout")
-SIZE, STORED = "tiny", "int8"
+SIZES, STORED = ("tiny", "small"), "int8"
 BATCH = 4
 ONE_BATCH = {"model": "fast", "response_format": "json", "language": "en", "temperature": "1"}
 """Above 0 each window is decoded once, whatever comes out."""
-BATCHES = 6
-WARM_UP_MINUTES = 2.0
+BATCHES = {"tiny": 6, "small": 1}
+WARM_UP_MINUTES = {"tiny": 2.0, "small": 0.3}
 
 
-def measure(minutes: float, rounds: int) -> dict[str, Any]:
+def measure(minutes: float, rounds: int, size: str) -> dict[str, Any]:
     """Return the seconds by replicas, how much faster two are (median), and how much faster two bare processes are."""
-    folder = whisper_files.whisper(WORK.absolute() / "models", SIZE, STORED)
+    folder = whisper_files.whisper(WORK.absolute() / "models", size, STORED)
     store = DirectoryStore((WORK / "store").absolute())
     publish(
         DirectorySource(folder.name, folder.parent),
         "random-whisper",
         store,
-        "v1",
+        size,
         ModelInfo("whisper-ct2", "MIT", ("en",)),
     )
-    audio, first = long_file(minutes), long_file(min(minutes, WARM_UP_MINUTES))
+    audio, first = long_file(minutes), long_file(min(minutes, WARM_UP_MINUTES[size]))
     seconds: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):  # in turns, as a shared machine is not as quick from one minute to the next
         for replicas, taken in seconds.items():
@@ -56,7 +56,7 @@ def measure(minutes: float, rounds: int) -> dict[str, Any]:
                 ask(URL, first, **ONE_BATCH)
                 taken.append(timed(lambda: ask(URL, audio, **ONE_BATCH)))
     speed_ups = [one / two for one, two in zip(*seconds.values(), strict=True)]
-    speed_up, possible = statistics.median(speed_ups), _possible(folder)
+    speed_up, possible = statistics.median(speed_ups), _possible(folder, size)
     return {
         "minutes": minutes,
         "seconds": seconds,
@@ -81,11 +81,11 @@ def _service(replicas: int, store: DirectoryStore) -> Iterator[None]:
         child.stop()
 
 
-def _possible(folder: Path) -> float:
+def _possible(folder: Path, size: str) -> float:
     """Return how much two processes of one thread decode in the time of one alone."""
 
     def seconds(processes: int) -> float:
-        command = [sys.executable, "-m", "benchmarks.scheduler.fanout", str(folder)]
+        command = [sys.executable, "-m", "benchmarks.scheduler.fanout", str(folder), str(BATCHES[size])]
         as_replicas = {**os.environ, **RAY}
         children = [
             subprocess.Popen(command, cwd=ROOT, env=as_replicas, stdout=subprocess.PIPE, text=True)
@@ -96,7 +96,7 @@ def _possible(folder: Path) -> float:
     return 2 * statistics.median(seconds(1) / seconds(2) for _ in range(3))
 
 
-def seconds_of_decoding(folder: str) -> float:
+def seconds_of_decoding(folder: str, batches: int) -> float:
     """Return the seconds of some batches, after a first one."""
     from serve_app.config import TranscriptionArgs
     from serve_app.models.transcribers.on_ctranslate2 import FasterWhisper
@@ -109,7 +109,7 @@ def seconds_of_decoding(folder: str) -> float:
     options = DecodeOptions(language="en")
     model.transcribe(windows, options, temperature=1.0)
     began = time.perf_counter()
-    for _ in range(BATCHES):
+    for _ in range(batches):
         model.transcribe(windows, options, temperature=1.0)
     return time.perf_counter() - began
 
@@ -141,4 +141,4 @@ def _config(replicas: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(seconds_of_decoding(sys.argv[1]))
+    print(seconds_of_decoding(sys.argv[1], int(sys.argv[2])))
