@@ -12,9 +12,8 @@ import os
 from functools import cache
 from typing import Any
 
-ARENAS = "MALLOC_ARENA_MAX"
 SETTINGS = {
-    ARENAS: (-8, 1),
+    "MALLOC_ARENA_MAX": (-8, 1),
     "MALLOC_MMAP_THRESHOLD_": (-3, 1 << 30),
     "MALLOC_TRIM_THRESHOLD_": (-1, (1 << 31) - 1),
 }

@@ -40,11 +40,11 @@ class Measured:
 
 
 DEMO = {
-    "fast": Measured("62 ×", NOT_MEASURED, "README, benchmarks.latency: 10 s of text only in 162 ms"),
+    "fast": Measured("59 ×", NOT_MEASURED, "README, benchmarks.latency: 10 s of text only in 169 ms"),
     "high": Measured(
-        "32 ×",
+        "29 ×",
         "0.0 to 0.4 %",
-        "README, benchmarks.latency: 10 s with words and speakers in 315 ms; benchmarks.accuracy, demo vocabulary",
+        "README, benchmarks.latency: 10 s with words and speakers in 350 ms; benchmarks.accuracy, demo vocabulary",
     ),
 }
 """Of `configs/local.yaml`'s presets with the demo models, on 2 CPU threads; the others were not measured."""

@@ -48,6 +48,15 @@ def arguments(tmp_path: Path, **further: object) -> StoreArgs:
     return StoreArgs.model_validate({"url": str(tmp_path / "store"), "cache": str(tmp_path / "cache"), **further})
 
 
+def test_the_heap_is_set_before_anything_is_imported(
+    store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("serve_app.heap.keep", lambda: done.append("heap"))
+    load("tiny", arguments(tmp_path), lambda: done.append("import"), Warmed)
+    assert done == ["heap", "import"]
+
+
 def test_a_model_is_loaded_warm_held_and_its_parts_are_told(
     store: DirectoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
