@@ -13,6 +13,7 @@ from serve_app.forkserver.hook import OFF, VARIABLE
 
 RAY = {
     "MALLOC_ARENA_MAX": "1",
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
     "RAY_worker_niceness": "0",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -23,8 +24,8 @@ RAY = {
 
 Ray's workers step back by 15 by themselves, which leaves no room for those among them that should. Replicas answer on
 one event loop, as nothing of ours blocks it for long: 4 ms of a request less. Serve's controller looks around twice a
-second in place of ten times, which halves what it and Ray's GCS take from the models. Nothing is reported. What
-the one arena is for says `heap`.
+second in place of ten times, which halves what it and Ray's GCS take from the models; so does the log monitor, for
+files that are new, whatever their number. Nothing is reported. What the one arena is for says `heap`.
 """
 DASHBOARD = "start_api_server"
 LAST = ("start_monitor", DASHBOARD, "start_log_monitor")

@@ -31,7 +31,8 @@ def main(
     minutes: Annotated[float, typer.Option(help="of the long file")] = 10,
     runs: Annotated[int, typer.Option(help="clips per case")] = 30,
     rounds: Annotated[int, typer.Option(help="runs of what takes long")] = 3,
-    size: Annotated[str, typer.Option(help=f"of fanout's model: {' or '.join(fanout.SIZES)}")] = fanout.SIZES[0],
+    size: Annotated[str, typer.Option(help=f"of fanout's model: {', '.join(fanout.SIZES)}")] = fanout.SIZES[0],
+    share: Annotated[float, typer.Option(min=0.1, max=1, help="of a core that each of fanout's replicas gets")] = 1,
     work: Annotated[Path, typer.Option(help="where long files lie")] = Path(".rayscribe/long"),
 ) -> None:
     """Measure, print and save."""
@@ -52,7 +53,7 @@ def main(
             }
             results |= {name: ways[name]() for name in wanted if name in ways}
     rest: dict[str, Callable[[], Any]] = {
-        "fanout": lambda: fanout.measure(minutes, rounds, size),
+        "fanout": lambda: fanout.measure(minutes, rounds, size, share),
         "simulated": simulated.measure,
         "memory": lambda: memory.measure(work.absolute()),
     }

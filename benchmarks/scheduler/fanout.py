@@ -2,6 +2,9 @@
 
 The model has the size of one of Whisper's and random weights that end after ten tokens, so that windows cost what they
 do in earnest: beside the demo model, finding windows is a part of the work that counts. Its words mean nothing.
+
+Two replicas on two cores share them with all else. `share` holds each replica to a part of a core, with one and with
+two: then each has as much to compute with, as on a machine with a core (or a GPU) for each.
 """
 
 import os
@@ -10,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import numpy as np
 import yaml
 
 from benchmarks.common import ROOT, ask
+from benchmarks.scheduler.held import held
 from benchmarks.scheduler.served import long_file, timed
 from benchmarks.store import whisper_files
 from demo.service import Service
@@ -29,16 +33,20 @@ from serve_app.windows import SAMPLE_RATE
 
 URL = "http://127.0.0.1:8000"
 WORK = Path(".rayscribe/fanout")
-SIZES, STORED = ("tiny", "small"), "int8"
+REPLICA = "ServeReplica:fast:Transcription"
+SIZES, STORED = ("tiny", "base", "small"), "int8"
 BATCH = 4
 ONE_BATCH = {"model": "fast", "response_format": "json", "language": "en", "temperature": "1"}
 """Above 0 each window is decoded once, whatever comes out."""
-BATCHES = {"tiny": 6, "small": 1}
-WARM_UP_MINUTES = {"tiny": 2.0, "small": 0.3}
+BATCHES = {"tiny": 6, "base": 3, "small": 1}
+WARM_UP_MINUTES = {"tiny": 2.0, "base": 1.0, "small": 0.3}
 
 
-def measure(minutes: float, rounds: int, size: str) -> dict[str, Any]:
-    """Return the seconds by replicas, how much faster two are (median), and how much faster two bare processes are."""
+def measure(minutes: float, rounds: int, size: str, share: float = 1.0) -> dict[str, Any]:
+    """Return the seconds by replicas, how much faster two are (median), and how much faster two bare processes are.
+
+    `share` is of a core; below 1 no bare processes are tried, as two would be twice as fast.
+    """
     folder = whisper_files.whisper(WORK.absolute() / "models", size, STORED)
     store = DirectoryStore((WORK / "store").absolute())
     publish(
@@ -52,15 +60,17 @@ def measure(minutes: float, rounds: int, size: str) -> dict[str, Any]:
     seconds: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):  # in turns, as a shared machine is not as quick from one minute to the next
         for replicas, taken in seconds.items():
-            with _service(replicas, store):
+            with _service(replicas, store), held(REPLICA, share) if share < 1 else nullcontext():
                 ask(URL, first, **ONE_BATCH)
                 taken.append(timed(lambda: ask(URL, audio, **ONE_BATCH)))
     speed_ups = [one / two for one, two in zip(*seconds.values(), strict=True)]
-    speed_up, possible = statistics.median(speed_ups), _possible(folder, size)
+    speed_up = statistics.median(speed_ups)
+    found = {"size": size, "minutes": minutes, "share": share, "seconds": seconds, "speed-ups": speed_ups}
+    if share < 1:
+        return {**found, "speed-up": speed_up}
+    possible = _possible(folder, size)
     return {
-        "minutes": minutes,
-        "seconds": seconds,
-        "speed-ups": speed_ups,
+        **found,
         "speed-up": speed_up,
         "two processes / one": possible,
         "of what is possible": speed_up / possible,

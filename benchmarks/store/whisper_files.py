@@ -14,7 +14,13 @@ from benchmarks.store.children import ROOT
 from benchmarks.store.models import read_json
 
 # Radford et al. 2022, table 1; large-v3 as in its model card.
-SHAPES = {"tiny": (384, 4, 6), "small": (768, 12, 12), "medium": (1024, 24, 16), "large-v3": (1280, 32, 20)}
+SHAPES = {
+    "tiny": (384, 4, 6),
+    "base": (512, 6, 8),
+    "small": (768, 12, 12),
+    "medium": (1024, 24, 16),
+    "large-v3": (1280, 32, 20),
+}
 STORED = ("float16", "int8")
 WAV2VEC2 = "wav2vec2-base"
 DEMO = ROOT / "demo" / "models" / "whisper"
