@@ -7,6 +7,8 @@ from contextlib import suppress
 
 from serve_app.forkserver.starting import start
 
+LOG = "fork_server.log"
+
 
 def connect(client: socket.socket, raylet: str) -> None:
     """Connect to the server beside a raylet's socket; start it before that where there is none. Raises OSError."""
@@ -19,7 +21,7 @@ def connect(client: socket.socket, raylet: str) -> None:
             return
         with suppress(FileNotFoundError):
             os.unlink(place)  # of one that has died
-        start(place, parent=int(os.environ["RAY_RAYLET_PID"]), apart=True)
+        start(place, parent=int(os.environ["RAY_RAYLET_PID"]), log=_log(raylet))
     client.connect(place)
 
 
@@ -29,3 +31,9 @@ def _is_there(client: socket.socket, place: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _log(raylet: str) -> str:
+    """Return a file among the node's logs, which lie beside the folder of its sockets; nowhere without that."""
+    logs = os.path.join(os.path.dirname(os.path.dirname(raylet)), "logs")
+    return os.path.join(logs, LOG) if os.path.isdir(logs) else os.devnull

@@ -25,6 +25,7 @@ from serve_app.forkserver.worker import Request, take_place
 from serve_app.priorities import threads
 
 PATIENCE_S = 5.0
+SAME_IDS = "there are no copies of this process: an id was made in it, and all would make the same next"
 STEP_BACK = 15
 LARGEST_PART = 1 << 16
 AT_START = ("RAY_", "PYTHON", "LD_", "MALLOC_")
@@ -53,6 +54,7 @@ class Server:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, to all: the service ends in its own way
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for copies
         if not ids_differ():
+            say(SAME_IDS)
             return None
         if functions:
             self._raise_heir(functions)
@@ -83,6 +85,7 @@ class Server:
         with threads(1, "import", STEP_BACK) as aside:
             aside.submit(prepare, functions).result()
         if not ids_differ():
+            say(SAME_IDS)
             os._exit(1)
         theirs.sendall(READY)
         self._sign_of_life = theirs
@@ -123,8 +126,21 @@ class Server:
             connection.sendall(READY)
 
     def _can_be(self, request: Request) -> bool:
-        same = at_start(request.environment) == self._environment and request.executable == sys.executable
-        return same and len(os.listdir("/proc/self/task")) == 1 and not _knows_gpus()
+        why = self._hindrance(request)
+        if why:
+            say(f"worker {request.pid} is no copy: {why}")
+        return not why
+
+    def _hindrance(self, request: Request) -> str:
+        """Return why a copy of this process cannot be a worker; empty if it can."""
+        theirs = at_start(request.environment)
+        if others := sorted({name for name, _ in theirs.items() ^ self._environment.items()}):
+            return f"its {', '.join(others)} are not the server's"
+        if request.executable != sys.executable:
+            return f"it runs {request.executable}"
+        if len(os.listdir("/proc/self/task")) > 1:
+            return "the server has more than one thread"
+        return "the server has loaded the GPU's driver" if _knows_gpus() else ""
 
     def _become(self, request: Request, connection: socket.socket) -> None:
         """In the copy: be the worker, once who asked says so; else end, and who asked goes on as the worker itself."""
@@ -166,10 +182,20 @@ def _received(connection: socket.socket) -> Iterator[tuple[dict[str, Any], Seque
 def prepare(functions: Sequence[str]) -> None:
     """Call functions that import, `module:function`; what one of them cannot import is left to who needs it."""
     for name in functions:
-        with suppress(Exception), redirect_stderr(StringIO()):  # of warnings: who needs it tells its own
-            pkgutil.resolve_name(name)()
+        try:
+            with redirect_stderr(StringIO()):  # of warnings: who needs it tells its own
+                pkgutil.resolve_name(name)()
+        except ModuleNotFoundError:
+            continue  # an image without that stage
+        except Exception as error:  # noqa: BLE001 - who needs it fails with it, and tells more
+            say(f"cannot prepare {name}: {error!r}")
     gc.collect()
     gc.freeze()  # so that a collection in a copy does not write to all that they share
+
+
+def say(what: str) -> None:
+    """Write a line to what this process tells people by."""
+    print(f"fork server {os.getpid()}: {what}", file=sys.stderr, flush=True)
 
 
 def at_start(environment: Mapping[str, str]) -> dict[str, str]:

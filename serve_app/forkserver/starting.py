@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 
 LATER = ("serve_app.forkserver.preload:alignment", "serve_app.forkserver.preload:diarization")
 BY_RAY = {"RAY_CLIENT_MODE": "0"}
@@ -14,26 +15,25 @@ QUIET = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASE
 """Libraries start no threads while they are imported, and leave GPUs alone. Models are told their threads."""
 
 
-def start(place: str, parent: int, later: tuple[str, ...] = LATER, apart: bool = False) -> "subprocess.Popen[bytes]":
+def start(place: str, parent: int, later: tuple[str, ...] = LATER, log: str | None = None) -> "subprocess.Popen[bytes]":
     """Start a server at a place; it ends with the process `parent`.
 
     Args:
         place: where its socket is to be.
         parent: whose end is that of all workers, too: the node's raylet, or the service's process.
         later: functions of `preload`, what it imports when it is already of use.
-        apart: whether it outlives this process, and so has none of its streams.
+        log: what it writes to if it outlives this process, whose streams it has otherwise.
 
     """
     environment = {**BY_RAY, "RAY_RAYLET_PID": str(parent), **os.environ, **QUIET, "RAY_JOB_ID": OF_NO_JOB}
-    streams = subprocess.DEVNULL if apart else None
-    with socket.socket(socket.AF_UNIX) as listening:
+    with socket.socket(socket.AF_UNIX) as listening, open(log, "ab") if log else nullcontext() as streams:
         listening.bind(place)
         listening.listen(128)
         return subprocess.Popen(
             [sys.executable, "-m", "serve_app.forkserver", str(listening.fileno()), str(parent), *later],
             pass_fds=[listening.fileno()],
             env=environment,
-            start_new_session=apart,
+            start_new_session=bool(log),
             stdin=subprocess.DEVNULL,
             stdout=streams,
             stderr=streams,

@@ -11,6 +11,10 @@ def fails() -> None:
     raise ImportError("no such library")
 
 
+def lacks_a_module() -> None:
+    raise ModuleNotFoundError("an image without it")
+
+
 def starts_a_thread() -> None:
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 

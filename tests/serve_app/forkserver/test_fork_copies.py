@@ -17,6 +17,7 @@ from fork_workers import Start, is_itself, until
 
 from serve_app.forkserver.client import ForkServer, fork_server
 from serve_app.forkserver.hook import READY, VARIABLE, continued
+from serve_app.forkserver.server import prepare
 
 HERE = "tests.serve_app.forkserver.fork_functions"
 
@@ -126,6 +127,12 @@ def test_what_takes_long_is_had_from_the_heir(start: Start) -> None:
     assert VARIABLE not in os.environ
     assert not Path(running.place).exists()
     assert not running.wait()
+
+
+def test_what_cannot_be_imported_is_told_but_for_what_is_not_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    prepare([f"{HERE}:fails", f"{HERE}:lacks_a_module"])
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.endswith(f"cannot prepare {HERE}:fails: ImportError('no such library')")
 
 
 @pytest.mark.parametrize("function", ["starts_a_thread", "loads_a_driver", "makes_an_id"])
