@@ -21,6 +21,7 @@ RayscribeError
 ├── JobsUnavailable (503)
 ├── PresetUnavailable (503)
 │   └── ReplicaLost
+│       └── ReplicaKilled
 ├── StageFailed (500)
 ├── GpuUnavailable (500)
 └── BackendError (500)
@@ -180,6 +181,10 @@ class ReplicaLost(PresetUnavailable):
     """A replica died while it held the work; the work is pure and is sent again."""
 
     code = "replica_lost"
+
+
+class ReplicaKilled(ReplicaLost):
+    """It was killed for the memory that it took, or with its node: Serve's router does not notice that by itself."""
 
 
 class StageFailed(RayscribeError):

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from ray import serve
 
 from serve_app.config import PresetArgs
-from serve_app.errors import PresetUnavailable, ReplicaLost, UnknownPreset
+from serve_app.errors import ReplicaLost, UnknownPreset
 from serve_app.events import Event, Spoken
 from serve_app.facts import PresetFacts
 from serve_app.listening import Upload
@@ -20,7 +20,7 @@ from serve_app.parcels import Parcel, pack
 from serve_app.preset_status import no_room, preset_status
 from serve_app.presets import PresetStatus
 from serve_app.ray_errors import answer, translated
-from serve_app.retry import ATTEMPTS, again
+from serve_app.retry import after, again
 from serve_app.strict import did_you_mean
 from serve_app.transcript import Transcript
 
@@ -60,7 +60,9 @@ class FarPipelines:
         """Transcribe one file; sent again when its replica dies, and what was told before is not told again."""
         handle = self._handle.options(session_id=parcel.key(options), stream=True)
         told: dict[str | None, float] = {}
-        for _ in range(ATTEMPTS):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 async with aclosing(self._events(handle.stream.remote(parcel, options))) as events:
                     async for event in events:
@@ -69,9 +71,8 @@ class FarPipelines:
                             told |= _ends(told, event)
                         yield event
                 return
-            except ReplicaLost as error:
-                lost = error
-        raise PresetUnavailable(f"{lost.message} ({ATTEMPTS} times in a row)") from lost
+            except ReplicaLost as lost:
+                await after(attempt, lost)
 
     async def facts(self) -> PresetFacts:
         """Ask any of them what the preset is made of."""

@@ -33,6 +33,7 @@ STATUS_AND_CODE = {
     "JobsUnavailable": (503, "jobs_unavailable"),
     "PresetUnavailable": (503, "preset_unavailable"),
     "ReplicaLost": (503, "replica_lost"),
+    "ReplicaKilled": (503, "replica_lost"),
     "StageFailed": (500, "stage_failed"),
     "GpuUnavailable": (500, "gpu_unavailable"),
     "BackendError": (500, "backend_failed"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fakes import segment
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, OutOfMemoryError
 
 from serve_app.config import PresetArgs, TranscriptionArgs
 from serve_app.errors import PresetUnavailable, ReplicaLost, UnknownPreset
@@ -20,7 +20,7 @@ from serve_app.options import RequestOptions
 from serve_app.parcels import Parcel
 from serve_app.preset_handles import HOSTED_MODELS, FarPipelines, RayPresets
 from serve_app.presets import PresetStatus, State
-from serve_app.retry import ATTEMPTS
+from serve_app.retry import ATTEMPTS, UNNOTICED_S
 from serve_app.transcript import Transcript
 
 PRESETS = RayPresets(["fast", "high"], {"whisper-1": "fast"})
@@ -243,6 +243,18 @@ async def test_after_a_pipelines_death_only_what_is_new_is_told() -> None:
 async def test_pipelines_that_die_again_and_again_are_given_up() -> None:
     with pytest.raises(PresetUnavailable, match="3 times in a row"):
         await streamed(Responses(*([ActorDiedError()] for _ in range(ATTEMPTS))))
+
+
+async def test_a_pipeline_that_was_killed_is_left_time_to_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr("serve_app.retry.sleep", sleep)
+    handle = Responses([spoken(0), OutOfMemoryError("low on memory")], [spoken(0), DONE])
+    assert (await streamed(handle))[-1] == DONE
+    assert paused == [UNNOTICED_S[0]]
 
 
 async def test_who_stops_listening_cancels_the_call() -> None:

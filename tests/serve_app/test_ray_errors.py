@@ -3,10 +3,17 @@
 import asyncio
 
 import pytest
-from ray.exceptions import ActorDiedError, ObjectLostError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 
-from serve_app.errors import NotAudio, PresetUnavailable, RayscribeError, ReplicaLost, StageFailed
+from serve_app.errors import NotAudio, PresetUnavailable, RayscribeError, ReplicaKilled, ReplicaLost, StageFailed
 from serve_app.ray_errors import answer
 
 
@@ -35,6 +42,9 @@ async def test_an_answer_passes() -> None:
         (in_a_replica(ValueError("wrong shape")), StageFailed, "the stage failed: ValueError: wrong shape"),
         (ActorDiedError(), ReplicaLost, "the stage lost its replica"),
         (ObjectLostError("00", None, ""), ReplicaLost, "the stage lost its replica"),
+        (OutOfMemoryError("\nlow on memory\n22 of 23 GB"), ReplicaKilled, "lost its replica in mid-work: low on"),
+        (NodeDiedError("the node died"), ReplicaKilled, "the stage lost its replica in mid-work: the node died"),
+        (WorkerCrashedError(), ReplicaKilled, "the stage lost its replica"),
         (RequestCancelledError("x"), ReplicaLost, "the stage was cancelled by others"),
         (asyncio.CancelledError(), ReplicaLost, "the stage was cancelled by others"),
         (DeploymentUnavailableError("x"), PresetUnavailable, "the stage failed to start"),
