@@ -42,13 +42,19 @@ class SharedWork:
             work.task.result()
         finally:
             work.leave()
-            if not work.listeners and not work.task.done():
-                work.leaving = asyncio.get_running_loop().call_later(self._linger_s, self._give_up, key, work)
+            if not work.listeners:
+                self._left(key, work)
 
     def _begin(self, key: str, start: Start) -> "_Work":
         self._works[key] = work = _Work(start, self._context())
         work.task.add_done_callback(partial(self._ended, key, work))
         return work
+
+    def _left(self, key: str, work: "_Work") -> None:
+        if not work.task.done():
+            work.leaving = asyncio.get_running_loop().call_later(self._linger_s, self._give_up, key, work)
+        elif self._works.get(key) is work:  # whoever left had not heard its end
+            asyncio.get_running_loop().call_later(self._keep_s, self._forget, key, work)
 
     def _ended(self, key: str, work: "_Work", task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception():

@@ -39,6 +39,20 @@ class Work:
             self.ended.set()
 
 
+async def settled() -> None:
+    """Let all that can go on do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def forgotten(shared: SharedWork) -> None:
+    """Wait until nothing is kept any more."""
+    for _ in range(100):
+        await asyncio.sleep(0.01)  # the time that it is kept
+        if not shared._works:
+            break
+
+
 async def heard(shared: SharedWork, work: Work, key: str = "key") -> list[Event]:
     async with aclosing(shared.join(key, work.start)) as events:
         return [event async for event in events if not isinstance(event, Progress)]
@@ -92,10 +106,21 @@ async def test_a_result_that_nobody_took_is_forgotten_after_a_while() -> None:
     await leave_after_the_first(shared, work)
     work.go.set()
     await work.ended.wait()
-    for _ in range(100):
-        await asyncio.sleep(0.01)  # the time that it is kept
-        if not shared._works:
-            break
+    await forgotten(shared)
+    await heard(shared, work)
+    assert work.starts == 2
+
+
+async def test_a_result_that_somebody_heard_in_part_is_forgotten_after_a_while() -> None:
+    shared, work = SharedWork(linger_s=60, keep_s=0.01), Work()
+    async with aclosing(shared.join("key", work.start)) as events:
+        async for event in events:
+            if event is FIRST:
+                work.go.set()
+                await work.ended.wait()
+                await settled()
+                break
+    await forgotten(shared)
     await heard(shared, work)
     assert work.starts == 2
 
