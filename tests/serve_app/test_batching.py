@@ -1,16 +1,14 @@
 """Batches: bounded, of equal keys, oldest first; nobody waits for ever and nobody gets another's result."""
 
 import asyncio
-import os
-import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from serve_app.batching import Batcher, Timed, threaded
-from serve_app.priorities import BACKGROUND
 
 
 @dataclass
@@ -27,7 +25,7 @@ class Model:
         if not self.may_go.wait(10):
             raise TimeoutError
         if key == "broken":
-            raise ValueError("the model broke")
+            raise RuntimeError("the model broke")
         if key == "short":
             return [2 * item for item in items][:-1]
         return [2 * item for item in items]
@@ -82,6 +80,23 @@ async def test_each_is_told_whether_its_batch_was_full(model: Model) -> None:
     tasks = [await held(model, batcher), *send(batcher, "a", range(1, 4))]
     model.may_go.set()
     assert [timed.full for timed in await asyncio.gather(*tasks)] == [False, True, True, False]
+
+
+async def test_each_is_told_how_long_it_waited_and_how_long_its_batch_took(model: Model) -> None:
+    batcher, sent = Batcher(threaded(model.run, 1), 4), time.perf_counter()
+    first = await held(model, batcher)
+    begun = time.perf_counter()
+    (second,) = send(batcher, "a", [1])
+    await asyncio.sleep(0)
+    waiting = time.perf_counter()
+    await asyncio.sleep(0.05)  # the time that the first batch takes
+    ending = time.perf_counter()
+    model.may_go.set()
+    one, two = await asyncio.gather(first, second)
+    assert one.queue_s <= begun - sent
+    assert one.model_s >= ending - begun
+    assert two.queue_s >= ending - waiting
+    assert two.model_s <= time.perf_counter() - ending
 
 
 async def test_what_waits_is_decoded_together_up_to_the_bound(model: Model) -> None:
@@ -152,6 +167,19 @@ async def test_a_caller_cancelled_inside_a_batch_leaves_the_others_theirs(model:
     assert await results([waiting]) == [2]
 
 
+@pytest.mark.parametrize("key", ["a", "broken"])
+async def test_a_caller_cancelled_inside_a_batch_does_not_keep_the_others_of_it_waiting(model: Model, key: str) -> None:
+    batcher = Batcher(threaded(model.run, 1), 4)
+    gone, stays = send(batcher, key, [1, 2])
+    await model.is_busy()
+    gone.cancel()
+    await asyncio.wait([gone])
+    model.may_go.set()
+    await asyncio.wait([stays], timeout=10)
+    assert model.batches == [(key, [1, 2])]
+    assert isinstance(stays.exception(), RuntimeError) if key == "broken" else stays.result().result == 4
+
+
 async def test_when_all_callers_are_gone_the_model_is_left_alone(model: Model) -> None:
     batcher = Batcher(threaded(model.run, 1), 4)
     first = await held(model, batcher)
@@ -166,9 +194,11 @@ async def test_when_all_callers_are_gone_the_model_is_left_alone(model: Model) -
     assert model.items == [0, 9]
 
 
-@pytest.mark.parametrize(("key", "error"), [("broken", "the model broke"), ("short", "zip")])
+@pytest.mark.parametrize(
+    ("key", "error", "said"), [("broken", RuntimeError, "the model broke"), ("short", ValueError, "zip")]
+)
 async def test_a_failure_reaches_every_caller_of_its_batch_and_the_next_works(
-    model: Model, key: str, error: str
+    model: Model, key: str, error: type[Exception], said: str
 ) -> None:
     batcher = Batcher(threaded(model.run, 1), 4)
     first = await held(model, batcher)
@@ -176,7 +206,7 @@ async def test_a_failure_reaches_every_caller_of_its_batch_and_the_next_works(
     await asyncio.sleep(0)
     model.may_go.set()
     outcomes = await asyncio.wait_for(asyncio.gather(*lost, return_exceptions=True), 10)
-    assert all(isinstance(outcome, ValueError) and error in str(outcome) for outcome in outcomes)
+    assert all(isinstance(outcome, error) and said in str(outcome) for outcome in outcomes)
     assert await results([first, *good]) == [0, 8]
 
 
@@ -206,55 +236,3 @@ async def test_owners_take_turns_however_much_one_of_them_has_waiting(model: Mod
     assert sorted(model.batches[1][1]) == [1, 2, 100, 101]
     assert ("b", [200]) in model.batches[1:4]
     assert [item for item in model.items if item < 100] == list(range(13))
-
-
-async def test_with_a_second_lane_another_owner_does_not_wait_for_the_batch_that_runs() -> None:
-    running, go = asyncio.Queue[Hashable](), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def run(key: Hashable, items: Sequence[str]) -> Sequence[str]:
-        loop.call_soon_threadsafe(running.put_nowait, tuple(items))
-        if "long" in items[0]:
-            assert go.wait(10)
-        return items
-
-    batcher: Batcher[str, str] = Batcher(threaded(run, 2), 2)
-    long = [asyncio.create_task(batcher.submit("a", f"long {i}", "long")) for i in range(4)]
-    assert await asyncio.wait_for(running.get(), 10) == ("long 0", "long 1")
-    short = await asyncio.wait_for(batcher.submit("a", "short", "short"), 10)
-    assert short.result == "short"
-    assert await running.get() == ("short",)
-    assert running.empty()
-    assert not any(task.done() for task in long)
-    go.set()
-    assert [timed.result for timed in await asyncio.gather(*long)] == [f"long {i}" for i in range(4)]
-
-
-async def test_two_lanes_never_run_more_than_two_batches_and_lose_nothing() -> None:
-    lock, at_once, most = threading.Lock(), 0, 0
-
-    def run(key: Hashable, items: Sequence[int]) -> Sequence[int]:
-        nonlocal at_once, most
-        with lock:
-            at_once += 1
-            most = max(most, at_once)
-        with lock:
-            at_once -= 1
-        return items
-
-    batcher: Batcher[int, int] = Batcher(threaded(run, 2), 3)
-    tasks = [asyncio.create_task(batcher.submit(i % 2, i, i % 7)) for i in range(100)]
-    assert await results(tasks) == list(range(100))
-    assert most <= 2
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
-async def test_the_first_of_two_lanes_steps_back_for_the_other_and_a_single_one_does_not() -> None:
-    def run(key: Hashable, items: Sequence[int]) -> Sequence[int]:
-        return [os.getpriority(os.PRIO_PROCESS, threading.get_native_id())] * len(items)
-
-    here = os.getpriority(os.PRIO_PROCESS, 0)
-    (alone,), (first, second) = threaded(run), threaded(run, 2)
-    assert await alone("", [0]) == [here]
-    assert await first("", [0]) == [min(19, here + BACKGROUND)]
-    assert await second("", [0]) == [here]

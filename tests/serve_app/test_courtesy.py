@@ -41,6 +41,16 @@ def test_a_long_request_waits_for_those_that_it_found_and_then_goes() -> None:
     assert not courtesy.gives_way("long")
 
 
+def test_a_batch_that_a_long_request_shares_is_its_own() -> None:
+    courtesy, _ = with_a_long_one()
+    courtesy.began("first", ["clip"])
+    assert courtesy.gives_way("long")
+    courtesy.ended("first")
+    courtesy.began("shared", ["clip", "long"])
+    courtesy.began("second", ["other clip"])
+    assert courtesy.gives_way("long")
+
+
 def test_short_requests_never_wait() -> None:
     courtesy, _ = with_a_long_one()
     courtesy.began("first", ["clip"])
@@ -75,6 +85,28 @@ def test_it_does_not_remember_everybody() -> None:
         courtesy.began(owner, [owner])
     courtesy.began("first", ["clip"])
     assert not courtesy.gives_way("long")
+
+
+def test_whoever_is_at_work_is_remembered() -> None:
+    courtesy, _ = with_a_long_one()
+    for owner in range(REMEMBERED):
+        courtesy.began(owner, [owner])
+        if owner == REMEMBERED // 2:
+            courtesy.began("own", ["long"])
+    assert courtesy.is_long("long")
+
+
+def test_many_items_in_one_batch_do_not_make_a_long_request() -> None:
+    courtesy = Courtesy()
+    courtesy.began("first", ["clip"] * LONG_TURNS)
+    assert not courtesy.is_long("clip")
+
+
+def test_a_clip_that_shared_a_long_requests_first_batches_was_a_short_one() -> None:
+    courtesy = Courtesy(Clock())
+    for turn in range(LONG_TURNS):
+        courtesy.began(turn, ["long", "clip"][: turn + 1])
+    assert courtesy.most("long", 16) == 16 // GENTLE
 
 
 def test_nobody_is_not_long() -> None:
@@ -115,5 +147,7 @@ async def test_a_long_files_next_batch_starts_after_the_clip_that_runs_beside_it
     ends["clip",].set()
     assert (await clip).result == "clip"
     assert await next_batch() == ("l16",)
+    ends["l16",].set()
+    assert (await asyncio.wait_for(long[16], 5)).full, "it has no room for more"
     for task in long:
         task.cancel()
