@@ -1,10 +1,30 @@
-"""How many windows are under way at once, and which of those that wait is next."""
+"""How many windows are under way at once, which of those that wait is next, and how the time goes."""
 
 import asyncio
+import threading
+from collections.abc import Generator
+from contextlib import aclosing
 
 import pytest
 
-from serve_app.flow import Slots
+from serve_app import flow
+from serve_app.flow import Clock, Slots, in_thread
+
+
+class Time:
+    """The time of day, set by hand."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr(flow, "time", time)
+    return time
 
 
 async def settled() -> None:
@@ -44,6 +64,46 @@ async def test_a_hungry_stage_is_sent_more_and_a_sated_one_no_more_than_at_first
     assert len(through(waiting)) == 5
     slots.give_back()
     await asyncio.wait_for(waiting[5], 1)
+
+
+async def test_however_hungry_a_stage_is_there_is_an_end_to_what_it_is_sent() -> None:
+    slots = await full(1)
+    for _ in range(Slots.GROWTH):
+        slots.give_back(hungry=True)
+        await asyncio.wait_for(slots.take(), 1)
+    waiting = takers(slots, *[0] * Slots.GROWTH)
+    await settled()
+    assert len(through(waiting)) == Slots.GROWTH - 1
+    waiting[-1].cancel()
+
+
+async def test_a_stage_of_very_many_replicas_keeps_what_it_began_with() -> None:
+    slots = await full(1, Slots.GROWTH)
+    waiting = takers(slots, 0, 0)
+    slots.give_back(hungry=True)
+    await settled()
+    assert through(waiting) == [0]
+    waiting[1].cancel()
+
+
+async def test_work_that_takes_no_longer_than_ever_asks_for_more(time: Time) -> None:
+    slots = await full(3)
+    waiting = takers(slots, *[0] * 9)
+
+    async def worked(seconds: float) -> int:
+        async with slots.held():
+            time.now += seconds
+        await settled()
+        return len(through(waiting))
+
+    assert await worked(1.0) == 1 + Slots.STEP
+    assert await worked(1.4) == 2 * (1 + Slots.STEP)
+    assert await worked(1.6) == 2 * (1 + Slots.STEP)
+    assert await worked(0.4) == 2 * (1 + Slots.STEP) + 1 + Slots.STEP
+    with pytest.raises(ZeroDivisionError):
+        async with slots.held():
+            raise ZeroDivisionError
+    assert slots._taken == 7
 
 
 async def test_two_for_each_replica_are_under_way_from_the_start() -> None:
@@ -99,3 +159,41 @@ async def test_a_slot_is_not_lost_with_one_who_goes(when: str) -> None:
             await gone
     await asyncio.wait_for(stays, 1)
     assert slots._taken == 1
+
+
+async def test_whoever_goes_waits_for_the_item_that_is_being_made() -> None:
+    begun, may_end, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def items() -> Generator[int]:
+        try:
+            begun.set()
+            yield int(may_end.wait(10))
+        finally:
+            closed.set()
+
+    async def take() -> None:
+        async with aclosing(in_thread(items())) as taken:
+            async for _ in taken:
+                raise AssertionError("the item is dropped")
+
+    task = asyncio.create_task(take())
+    assert await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    await settled()
+    assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert closed.is_set()
+
+
+def test_a_part_lasts_from_its_first_start_to_its_last_end_and_sums_add_up(time: Time) -> None:
+    clock = Clock()
+    time.now = 1.0
+    with clock.part("transcription"):
+        time.now = 3.0
+    with clock.part("transcription"), clock.adding("vad"):
+        time.now = 4.0
+    with clock.adding("vad"):
+        time.now = 4.5
+    assert clock.seconds() == {"transcription": 3.0, "vad": 1.5, "total": 4.5}

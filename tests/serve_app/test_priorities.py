@@ -6,7 +6,7 @@ from collections.abc import Generator
 import pytest
 
 from serve_app.flow import LONG, in_thread
-from serve_app.priorities import BACKGROUND, MODELS, background, stepped_back
+from serve_app.priorities import BACKGROUND, MODELS, background, step_back, stepped_back, threads
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
 
@@ -33,6 +33,18 @@ def test_what_loads_a_model_steps_back_with_all_that_it_starts_and_nobody_else_d
 def test_what_goes_wrong_while_loading_is_told() -> None:
     with pytest.raises(ZeroDivisionError):
         stepped_back(lambda: 1 // 0)
+
+
+def test_who_steps_back_twice_is_further_back() -> None:
+    with threads(1, "twice", 2) as executor:
+        executor.submit(step_back, 3).result()
+        assert executor.submit(niceness).result() == min(19, niceness() + 5)
+
+
+def test_long_files_share_their_threads_and_do_not_wait_for_each_other() -> None:
+    assert background() is background()
+    both = threading.Barrier(2)
+    assert {each.result() for each in [background().submit(both.wait, 10) for _ in range(2)]} == {0, 1}
 
 
 async def test_a_long_file_is_heard_in_the_background_and_a_short_one_is_not() -> None:
