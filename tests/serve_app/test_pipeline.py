@@ -230,8 +230,9 @@ async def test_a_language_for_each_window_is_heard_while_they_are_decoded() -> N
     assert transcript.language == "de"
 
 
-async def test_one_window_at_a_time_is_enough_to_hear_a_language() -> None:
-    assert len((await run(FakeStages(), RequestOptions(), in_flight=1)).segments) == 4
+@pytest.mark.parametrize("replicas", [0, 1])
+async def test_one_window_at_a_time_is_enough_to_hear_a_language(replicas: int) -> None:
+    assert len((await run(FakeStages(copies=replicas), RequestOptions(), in_flight=1)).segments) == 4
 
 
 async def test_windows_that_stay_below_the_thresholds_are_counted_in_a_warning() -> None:
@@ -283,6 +284,7 @@ async def test_timings_name_every_part() -> None:
     sums = {"decode", "vad", "queue", "model"}
     assert timings.keys() == parts | sums
     assert all(0 <= timings[part] <= timings["total"] for part in parts)
+    assert (timings["queue"], timings["model"]) == (0, pytest.approx(0.1 * len(WINDOWS)))
 
 
 async def test_without_words_wanted_nothing_is_aligned() -> None:
@@ -429,7 +431,7 @@ async def test_work_of_a_lost_replica_is_sent_again(stage: str) -> None:
 @pytest.mark.parametrize("stage", ["transcription", "alignment", "diarization", "clustering"])
 async def test_work_that_loses_every_replica_is_given_up(stage: str) -> None:
     stages = FakeStages(failures={stage: [ReplicaLost("gone")] * ATTEMPTS})
-    with pytest.raises(PresetUnavailable, match="gone") as caught:
+    with pytest.raises(PresetUnavailable, match=rf"gone \({ATTEMPTS} times in a row\)") as caught:
         await run(stages, SPEAKERS, windows=WINDOWS[:1])
     assert not isinstance(caught.value, ReplicaLost)  # or the gateway would send the whole file again
     assert len(stages.calls(stage)) == ATTEMPTS
