@@ -1,6 +1,7 @@
 """Work that is asked for twice: joined, found again, given up, forgotten."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -37,6 +38,23 @@ class Work:
             yield END
         finally:
             self.ended.set()
+
+
+class Reluctant(Work):
+    """Ends only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ending, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def start(self) -> AsyncGenerator[Event]:
+        try:
+            async with aclosing(super().start()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self.ending.set()
+            await self.may_end.wait()
 
 
 async def settled() -> None:
@@ -135,6 +153,30 @@ async def test_work_that_nobody_listens_to_is_given_up() -> None:
     assert work.starts == 2
 
 
+async def test_work_that_is_being_given_up_is_nobodys() -> None:
+    shared, work = SharedWork(linger_s=0), Reluctant()
+    await leave_after_the_first(shared, work)
+    await asyncio.wait_for(work.ending.wait(), 5)
+    second = asyncio.create_task(heard(shared, work))
+    await settled()
+    work.may_end.set()
+    await settled()
+    third = asyncio.create_task(heard(shared, work))
+    await settled()
+    work.go.set()
+    assert await second == await third == [FIRST, SECOND, END]
+    assert work.starts == 2
+
+
+async def test_who_stays_keeps_it_going() -> None:
+    shared, work = SharedWork(linger_s=0), Work()
+    stays = asyncio.create_task(heard(shared, work))
+    await leave_after_the_first(shared, work)
+    await asyncio.sleep(0.01)  # longer than the work may linger
+    work.go.set()
+    assert await stays == [FIRST, SECOND, END]
+
+
 async def test_who_comes_back_in_time_keeps_it_going() -> None:
     shared, work = SharedWork(linger_s=0.05), Work()
     await leave_after_the_first(shared, work)
@@ -155,3 +197,51 @@ async def test_a_failure_reaches_all_and_is_not_kept() -> None:
     with pytest.raises(StageFailed):
         await heard(shared, work)
     assert work.starts == 2
+
+
+async def test_a_failure_that_nobody_was_there_to_hear_is_not_kept() -> None:
+    shared, work = SharedWork(linger_s=60), Work(StageFailed("it broke"))
+    await leave_after_the_first(shared, work)
+    work.go.set()
+    await work.ended.wait()
+    await settled()
+    with pytest.raises(StageFailed):
+        await heard(shared, work)
+    assert work.starts == 2
+
+
+@pytest.mark.parametrize("failure", [None, StageFailed("it broke")])
+async def test_an_end_that_is_late_reaches_those_who_wait_for_it(failure: Exception | None) -> None:
+    shared, work = SharedWork(linger_s=0), Reluctant()
+    work._failure = failure
+    work.go.set()
+    told = list[Event]()
+
+    async def listen() -> None:
+        async with aclosing(shared.join("key", work.start)) as events:
+            async for event in events:
+                told.append(event)
+
+    waiting = asyncio.create_task(listen())
+    await work.ending.wait()
+    await settled()
+    assert not waiting.done()
+    work.may_end.set()
+    await asyncio.wait([waiting], timeout=5)
+    assert waiting.exception() is failure
+    assert told == ([Progress(windows=1), FIRST] if failure else [Progress(windows=2), FIRST, SECOND, END])
+
+
+async def test_work_runs_in_the_context_that_is_made_for_it() -> None:
+    whose = contextvars.ContextVar("whose", default="the first client's")
+    context = contextvars.Context()
+    context.run(whose.set, "nobody's")
+    found = list[str]()
+
+    async def start() -> AsyncGenerator[Event]:
+        found.append(whose.get())
+        yield END
+
+    async with aclosing(SharedWork(linger_s=0, context=lambda: context).join("key", start)) as events:
+        assert [event async for event in events] == [END]
+    assert found == ["nobody's"]
