@@ -62,7 +62,7 @@ def test_zero_is_raised_automatically_and_others_are_final() -> None:
         (replace(SILENT, avg_logprob=-0.5), {}, Verdict()),
         (replace(SILENT, avg_logprob=-0.5), {"logprob_threshold": None}, Verdict(silent=True)),
         (SILENT, {"no_speech_threshold": None}, Verdict(reasons=("average log-probability -1.50 is below -1.0",))),
-        (replace(SILENT, no_speech_prob=0.6), {"logprob_threshold": -2.0}, Verdict()),
+        (replace(SILENT, no_speech_prob=0.6), {"logprob_threshold": None}, Verdict()),
         (spoken("no " * 17), {}, Verdict(reasons=("a phrase is repeated over and over",))),
         (spoken("no " * 17), {"compression_ratio_threshold": None}, Verdict()),
     ],
@@ -108,6 +108,12 @@ async def test_the_likeliest_varied_try_is_kept_and_suspect() -> None:
     assert decoder.asked == list(TEMPERATURES)
     assert (text.temperature, text.avg_logprob, text.suspect) == (0.4, -1.2, True)
     assert text.reason == "average log-probability -1.20 is below -1.0"
+
+
+async def test_a_try_without_a_loop_is_kept_before_a_likelier_one_with_one() -> None:
+    looping = spoken("no " * 17, avg_logprob=-0.1)
+    text = await decode_until_good(Decoder(LOW, *[looping] * 5), OPTIONS)
+    assert (text.text, text.temperature, text.suspect) == (LOW.text, 0.0, True)
 
 
 async def test_when_all_repeat_themselves_the_likeliest_is_kept() -> None:
