@@ -1,11 +1,13 @@
 """A replica measures its batch size when it has been quiet, keeps what nobody disturbed, and never fails by it."""
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serve_app import tuning
 from serve_app.models.calibration import Tuning
 from serve_app.tuning import TRIES, Tuner, machine_is_quiet
 
@@ -57,6 +59,41 @@ def test_it_does_not_measure_while_it_has_work() -> None:
     assert measuring.done.wait(10)
 
 
+class Time:
+    """The time of day, set by hand."""
+
+    def __init__(self) -> None:
+        self.now, self.asked = 0.0, threading.Event()
+
+    def monotonic(self) -> float:
+        self.asked.set()
+        return self.now
+
+
+def test_it_waits_anew_after_a_request_however_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    time, measuring = Time(), Measuring()
+    monkeypatch.setattr(tuning, "time", time)
+    measuring.may_end.release()
+    tuned = tuner(measuring, [])
+    assert time.asked.wait(10)
+    time.now = 0.8 * QUIET_S
+    with tuned.in_use():
+        pass
+    time.now = 1.6 * QUIET_S
+    assert not measuring.begun.acquire(timeout=6 * QUIET_S)
+    time.now = 3 * QUIET_S
+    assert measuring.done.wait(10)
+
+
+def test_a_request_that_fails_is_done_too() -> None:
+    measuring = Measuring()
+    measuring.may_end.release()
+    tuned = tuner(measuring, [])
+    with suppress(ZeroDivisionError), tuned.in_use():
+        raise ZeroDivisionError
+    assert measuring.done.wait(10)
+
+
 def test_it_does_not_measure_while_others_work() -> None:
     measuring, quiet = Measuring(), threading.Event()
     measuring.may_end.release()
@@ -94,6 +131,16 @@ def test_a_measurement_that_a_request_came_into_is_made_again() -> None:
     assert (sizes, measuring.kept) == ([8], [Tuning(8, 1)])
 
 
+def test_it_is_not_made_again_before_that_request_is_done() -> None:
+    measuring = Measuring()
+    tuned = tuner(measuring, [])
+    assert measuring.begun.acquire(timeout=10)
+    with tuned.in_use():
+        measuring.may_end.release(2)
+        assert not measuring.begun.acquire(timeout=6 * QUIET_S)
+    assert measuring.done.wait(10)
+
+
 def test_it_gives_up_where_it_is_never_left_alone() -> None:
     measuring, sizes = Measuring(), list[int]()
     tuned = tuner(measuring, sizes)
@@ -111,6 +158,7 @@ def test_a_measurement_that_fails_changes_nothing(caplog: pytest.LogCaptureFixtu
     measuring.may_end.release()
     tuner(measuring, sizes)
     (thread,) = (each for each in threading.enumerate() if each.name == "tuner")
+    assert thread.daemon, "or a replica that goes would wait for it"
     thread.join(10)
     assert "it stays 8" in caplog.text
     assert (sizes, measuring.kept) == ([], [])
