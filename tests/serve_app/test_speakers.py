@@ -84,6 +84,17 @@ def test_who_is_clearly_heard_longer_says_the_word_whoever_is_surer() -> None:
     assert turns.speaker(3.5, 4.1) == "A"
 
 
+def test_who_is_heard_nearly_as_long_says_the_word_if_surer() -> None:
+    turns, exclusive = [SpeakerTurn(0, 4, "A"), SpeakerTurn(1, 4, "B")], [SpeakerTurn(0, 4, "B")]
+    assert Turns(turns, exclusive).speaker(0.97, 1.97) == "B"
+    assert Turns(turns, exclusive).speaker(0.9, 1.9) == "A"
+
+
+def test_a_turn_without_length_is_nobodys() -> None:
+    turns = Turns([SpeakerTurn(1, 1, "B"), SpeakerTurn(2, 4, "A"), SpeakerTurn(6, 7, "C")])
+    assert [turns.speaker(start, start + 0.4) for start in (0.9, 4.1, 5.5)] == ["A", "A", "C"]
+
+
 def test_the_surest_is_never_one_who_is_not_heard() -> None:
     turns = Turns([SpeakerTurn(0, 4, "A"), SpeakerTurn(0, 4, "B")], [SpeakerTurn(0, 4, "C")])
     assert turns.speaker(1, 2) == "A"
@@ -175,7 +186,7 @@ def test_an_unplaced_word_goes_with_the_words_before_it() -> None:
 
 def test_an_unplaced_word_at_the_start_goes_with_the_words_after_it() -> None:
     spoken = (Word("1984", None, None), Word("was", 1, 2, speaker="A"), Word("yes", 2, 3, speaker="B"))
-    first, second = by_speaker([Segment(0, 3, "1984 was yes", spoken, "A")])
+    first, second = by_speaker([Segment(0, 3, "1984 was yes", spoken, "B")])
     assert (first.text, first.speaker, first.start, first.end) == ("1984 was", "A", 1, 2)
     assert (second.text, second.speaker) == ("yes", "B")
 
@@ -184,3 +195,24 @@ def test_an_unspaced_language_is_cut_without_new_spaces() -> None:
     spoken = tuple(Word(sign, i, i + 1, speaker="A" if i < 2 else "B") for i, sign in enumerate("今日晴れ"))
     first, second = by_speaker([Segment(0, 4, "今日晴れ", spoken, "A")])
     assert (first.text, second.text) == ("今日", "晴れ")
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "second", "texts"),
+    [
+        ("no no no", "no no", "no", ("no no", "no")),  # the same word again and again
+        ("yes 2 yes", "yes x", "yes", ("yes 2", "yes")),  # one before the cut that is written in another way
+        ("yes 2 men", "yes", "two men", ("yes", "2 men")),  # and one after it
+    ],
+)
+def test_the_text_is_cut_where_the_other_speaker_begins(
+    text: str, first: str, second: str, texts: tuple[str, str]
+) -> None:
+    spoken = (*words(first, 0, 2, "A"), *words(second, 2, 4, "B"))
+    assert tuple(part.text for part in by_speaker([Segment(0, 4, text, spoken, "A")])) == texts
+
+
+def test_a_part_without_placed_words_is_somewhere_in_its_segment() -> None:
+    spoken = (Word("in", 1, 2, speaker="A"), Word("1984", None, None, speaker="B"))
+    _, second = by_speaker([Segment(1, 3, "in 1984", spoken, "A")])
+    assert (second.text, second.speaker, second.start, second.end) == ("1984", "B", 1, 3)

@@ -110,6 +110,11 @@ def test_clips_are_sorted_and_the_last_may_be_open() -> None:
     assert stretches([(20, None), (1, 2.5), (2.5, 3)]) == [window(1, 2.5), window(2.5, 3), Window(320_000, ENDLESS)]
 
 
+def test_seconds_beyond_any_file_are_its_end() -> None:
+    assert stretches([(1, 1e300)]) == [Window(SAMPLE_RATE, ENDLESS)]
+    assert stretches([(1e300, None)]) == [Window(ENDLESS, ENDLESS)]
+
+
 @pytest.mark.parametrize(
     ("clips", "said"),
     [
