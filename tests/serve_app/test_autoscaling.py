@@ -12,7 +12,7 @@ from ray.serve import autoscaling_policy
 from ray.serve._private.common import DeploymentID
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 
-from serve_app.autoscaling import Load, targets
+from serve_app.autoscaling import Load, targets, wake_together
 from tests.conftest import ROOT
 
 ASLEEP = Load(ongoing=0, target_ongoing=4, replicas=0, fewest=0)
@@ -33,6 +33,11 @@ def test_a_borrowed_call_wakes_the_stage_that_is_lent_and_no_other() -> None:
         "Transcription": 0,
         "Alignment": 1,
     }
+
+
+def test_a_stage_that_is_lent_and_at_work_keeps_no_other_awake() -> None:
+    lent = IDLE._replace(lent=True, ongoing=8, replicas=2)
+    assert targets({"Pipeline": IDLE, "Alignment": lent}) == {"Pipeline": 0, "Alignment": 2}
 
 
 def test_stages_are_scaled_by_their_own_windows_running_and_queued() -> None:
@@ -127,6 +132,25 @@ class App:
         for each in self.deployments.values():
             each.running = each.target
         return {name: each.target for name, each in self.deployments.items()}
+
+
+def decided(**deployments: Deployment) -> dict[str, int]:
+    return wake_together({name: each.context(name) for name, each in deployments.items()})[0]
+
+
+@pytest.mark.parametrize("stage", ["Alignment", "Diarization"])
+def test_what_is_lent_is_known_by_its_name(stage: str) -> None:
+    config = AutoscalingConfig(min_replicas=0)
+    asked = {stage: Deployment(config, ongoing=1)}
+    assert decided(Pipeline=Deployment(config), **asked) == {"Pipeline": 0, stage: 1}
+
+
+def test_of_replicas_those_count_that_are_to_be_and_may_go() -> None:
+    config, never_less = AutoscalingConfig(min_replicas=0), AutoscalingConfig(min_replicas=2, max_replicas=4)
+    pipeline = Deployment(config, target=1, running=1)
+    starting = Deployment(config, target=4, running=1)
+    assert decided(Pipeline=pipeline, Transcription=starting) == {"Pipeline": 1, "Transcription": 1}
+    assert decided(Pipeline=pipeline, Transcription=Deployment(never_less, target=2, running=2))["Pipeline"] == 0
 
 
 @pytest.fixture
