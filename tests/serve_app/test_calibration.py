@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from serve_app.config import TranscriptionArgs
 from serve_app.models import calibration
@@ -88,6 +89,21 @@ def test_two_batches_at_once_only_where_they_gain(at_once: float, wanted: int) -
     assert run(Written(lambda size: 0.01, at_once)).at_once == wanted
 
 
+def test_two_batches_that_do_not_fit_at_once_are_no_gain() -> None:
+    class Small(Written):
+        def forced(self, size: int) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                raise RuntimeError("CUDA failed with error out of memory")
+            super().forced(size)
+
+    assert run(Small(lambda size: 0.01)).at_once == 1
+
+
+def test_the_first_round_pays_for_memory_and_does_not_count() -> None:
+    model = Written(lambda size: 0.01 * size if model.batches.count(size) > 1 else 0.05 * size)
+    assert run(model).seconds_per_window == pytest.approx({1: 0.01, 2: 0.01, 4: 0.01})
+
+
 def test_given_numbers_bound_the_batch_and_settle_the_workers() -> None:
     model = Written(lambda size: 0.01)
     tuning = run(model, TranscriptionArgs(model="m", batch_size=6, workers=3))
@@ -113,10 +129,15 @@ def test_a_slow_model_is_not_measured_for_long() -> None:
 
 def test_a_size_is_presumed_that_there_was_no_time_for_where_the_last_one_gained_much() -> None:
     model = Written(lambda size: 3.0 + size)
-    assert run(model).batch_size == 4
+    tuning = run(model)
+    assert (tuning.batch_size, tuning.at_once) == (4, 1)
     assert run(model, TranscriptionArgs(model="m", device="cpu", batch_size=2)).batch_size == 2
     full = Written(lambda size: 0.1 + 0.1 * size, room=2)
     assert run(full).batch_size == 2
+    bounded = run(Written(lambda size: 0.4 + 0.02 * size), TranscriptionArgs(model="m", device="cpu", batch_size=6))
+    assert (bounded.batch_size, set(bounded.seconds_per_window)) == (6, {1, 2, 4})
+    worse = run(Written(lambda size: {1: 0.3, 2: 0.36, 4: 0.74}[size]))
+    assert (worse.batch_size, set(worse.seconds_per_window)) == (2, {1, 2, 4})
 
 
 def test_a_batch_that_does_not_fit_ends_measuring() -> None:
@@ -202,7 +223,15 @@ def kept(batch_size: str = "4", at_once: str = "1", seconds: str = "{}") -> str:
     "content",
     [
         *["", "{", "[]", "null", '{"key": {}}', "\x00", '{"key": KEY}'],
-        *[kept("0"), kept("99"), kept("[]"), kept(at_once="0"), kept(seconds="[]"), kept(seconds='{"a": 1}')],
+        *[
+            kept().replace("KEY", "{}"),
+            kept("0"),
+            kept("99"),
+            kept("[]"),
+            kept(at_once="0"),
+            kept(seconds="[]"),
+            kept(seconds='{"a": 1}'),
+        ],
     ],
 )
 def test_a_broken_file_is_measured_again_and_mended(tmp_path: Path, content: str) -> None:
@@ -246,6 +275,14 @@ def test_processes_of_one_machine_measure_in_turn(tmp_path: Path) -> None:
         thread.join()
     assert len(overlapped) >= 3 * 6
     assert not any(overlapped)
+
+
+def test_whoever_waited_long_for_others_measures_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "PATIENCE_S", 0.01)
+    model = Written(lambda size: 0.01)
+    (tmp_path / "locks").mkdir()
+    with FileLock(tmp_path / "locks" / "calibration"):
+        assert Calibration(model, ARGS, tmp_path, DIGEST).measure(model.clock).batch_size == 16
 
 
 def test_devices_have_names(tmp_path: Path) -> None:
