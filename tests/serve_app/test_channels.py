@@ -57,12 +57,16 @@ class Known:
         return [(each, sounds(each)) for each in found]
 
 
-def listen(*channels: Known, seconds: int = 60, options: RequestOptions = APART, alike: bool = False) -> list[Heard]:
+def listen(
+    *channels: Known, seconds: int = 60, options: RequestOptions = APART, alike_from: float = float("inf")
+) -> list[Heard]:
     """What is heard of a file whose channels are these."""
 
     def moments(upload: Upload, options: RequestOptions) -> Iterator[tuple[Piece, ...]]:
         for at in range(0, seconds, 5):
-            samples = [np.full(5 * SAMPLE_RATE, 0.0 if alike else channel / 10, np.float32) for channel in range(8)]
+            samples = [
+                np.full(5 * SAMPLE_RATE, 0.0 if at >= alike_from else channel / 10, np.float32) for channel in range(8)
+            ]
             yield tuple(Piece(at * SAMPLE_RATE, each) for each in samples[: len(channels)])
 
     streams = iter(channels)
@@ -106,13 +110,17 @@ def test_however_late_a_channel_is_nothing_is_lost_or_out_of_order(channels: lis
 
 
 @pytest.mark.parametrize(
-    ("channels", "alike", "warnings"),
-    [(1, False, (ONE_CHANNEL,)), (2, False, ()), (2, True, (ALL_ALIKE,)), (1, True, (ONE_CHANNEL,))],
+    ("channels", "alike_from", "warnings"),
+    [(1, 60, (ONE_CHANNEL,)), (2, 60, ()), (2, 0, (ALL_ALIKE,)), (2, 30, ()), (1, 0, (ONE_CHANNEL,))],
 )
-def test_what_makes_little_sense_is_warned_of(channels: int, alike: bool, warnings: tuple[str, ...]) -> None:
-    end = listen(*(Known([]) for _ in range(channels)), alike=alike)[-1]
+def test_what_makes_little_sense_is_warned_of(channels: int, alike_from: float, warnings: tuple[str, ...]) -> None:
+    end = listen(*(Known([]) for _ in range(channels)), alike_from=alike_from)[-1]
     assert isinstance(end, HeardEnd)
     assert end.warnings == warnings
+
+
+def test_a_file_without_samples_is_nothing_to_warn_of() -> None:
+    assert listen(seconds=0) == [HeardEnd(0)]
 
 
 def test_more_names_than_channels_are_refused() -> None:
@@ -120,6 +128,7 @@ def test_more_names_than_channels_are_refused() -> None:
     with pytest.raises(BadRequest, match="3 known_speaker_names for a file of 2 channels") as caught:
         listen(Known([]), Known([]), options=named)
     assert caught.value.param == "known_speaker_names"
+    assert listen(Known([]), Known([]), options=replace(APART, channel_names=("Ann", "Bob")))
 
 
 def test_speakers_are_named_or_lettered_by_their_channel() -> None:
