@@ -214,6 +214,18 @@ def test_each_stream_has_options_of_its_own(data: Path) -> None:
         assert [window for window, _ in found] != usual
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *[{"onset": 0.9}, {"offset": 0.05}, {"min_silence_ms": 0}, {"min_speech_ms": 1500}, {"pad_ms": 0}],
+        {"window_s": 2},
+    ],
+)
+def test_every_option_reaches_the_model(data: Path, changes: dict[str, float]) -> None:
+    audio = decode((data / "two_minutes.flac").read_bytes())
+    assert silero(VadArgs.model_validate(changes)).find(audio) != silero(VadArgs()).find(audio)
+
+
 @pytest.fixture(scope="module")
 def slow_finder() -> SpeechFinder:
     return SpeechFinder(VadArgs(method="pyannote"))
