@@ -41,6 +41,18 @@ def test_a_long_request_waits_for_those_that_it_found_and_then_goes() -> None:
     assert not courtesy.gives_way("long")
 
 
+def test_a_long_request_waits_for_all_that_it_found() -> None:
+    for ends in (["first", "second"], ["second", "first"]):
+        courtesy, _ = with_a_long_one()
+        courtesy.began("first", ["clip"])
+        courtesy.began("second", ["other clip"])
+        waits = [courtesy.gives_way("long")]
+        for batch in ends:
+            courtesy.ended(batch)
+            waits.append(courtesy.gives_way("long"))
+        assert waits == [True, True, False]
+
+
 def test_a_batch_that_a_long_request_shares_is_its_own() -> None:
     courtesy, _ = with_a_long_one()
     courtesy.began("first", ["clip"])

@@ -104,6 +104,43 @@ async def test_the_first_lane_is_for_long_requests_and_the_last_one_for_short_on
     assert model.ran == [*[("last", "long")] * LONG_TURNS, ("first", "long"), ("last", "clip"), ("first", "long")]
 
 
+async def after_a_long_one(*lanes: str) -> tuple[Model, Batcher[str, str]]:
+    model = Model()
+    batcher = Batcher([model.lane(name) for name in lanes], 4)
+    for _ in range(LONG_TURNS):
+        await asyncio.gather(*send(batcher, "long", "long"))
+        await settled()
+    model.ran.clear()
+    return model, batcher
+
+
+async def test_a_batch_that_begins_with_a_short_request_is_whole() -> None:
+    model, batcher = await after_a_long_one("only")
+    tasks = send(batcher, "held", "clip")
+    await settled()
+    tasks += [*send(batcher, "short", "other", "other"), *send(batcher, "long", *["long"] * 3)]
+    await settled()
+    model.may_go.set()
+    await asyncio.gather(*tasks)
+    assert model.ran[1] == ("only", "short", "long", "short", "long")
+
+
+async def test_all_that_may_start_when_a_batch_ends_starts() -> None:
+    model, batcher = await after_a_long_one("first", "last")
+    batcher.size = 1  # nobody shares a batch
+    tasks = send(batcher, "held", "clip")
+    await settled()
+    tasks += [*send(batcher, "held", "long"), *send(batcher, "held", "clip")]
+    await settled()
+    assert model.ran == [("last", "held")]
+    model.may_go.set()
+    model.may_go.clear()
+    await settled()
+    assert model.ran[1:] == [("first", "held"), ("last", "held")]
+    model.may_go.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_nobody_who_shares_a_batch_has_another_beside_it() -> None:
     model = Model()
     batcher = Batcher([model.lane("first"), model.lane("last")], 2)
