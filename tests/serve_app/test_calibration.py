@@ -176,8 +176,9 @@ def test_what_was_measured_before_is_not_pending(tmp_path: Path) -> None:
 
 
 def test_what_was_measured_is_kept_for_the_next_process(tmp_path: Path) -> None:
-    first = Written(lambda size: 0.01)
+    first = Written(lambda size: 0.01, at_once=1.0)
     tuning = calibrated(first, ARGS, tmp_path, DIGEST, first.clock)
+    assert tuning.at_once == 2
     second = Written(lambda size: 0.02 * size)
     assert calibrated(second, ARGS, str(tmp_path), DIGEST, second.clock) == tuning
     assert second.batches == []
