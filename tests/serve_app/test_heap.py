@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Hashable, Sequence
 
 import pytest
 
@@ -83,6 +83,10 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     heap.give_back()
 
 
+def as_they_are(key: Hashable, items: Sequence[int]) -> Sequence[int]:
+    return items
+
+
 async def test_it_is_given_back_once_after_the_last_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[float, threading.Thread]] = []
     done = asyncio.Event()
@@ -95,8 +99,7 @@ async def test_it_is_given_back_once_after_the_last_batch(monkeypatch: pytest.Mo
     monkeypatch.setattr(heap, "REST_S", 0.2)
     monkeypatch.setattr(heap, "give_back", give_back)
     monkeypatch.setattr(heap, "_release", None)
-    work: Callable[[object, object], list[object]] = lambda key, items: list(items)  # type: ignore[call-overload]  # noqa: E731
-    (run,) = threaded(work)
+    (run,) = threaded(as_they_are)
     for _ in range(3):
         await run(None, [1])
     last = loop.time()
