@@ -10,7 +10,7 @@ import numpy as np
 
 from serve_app.errors import BadRequest
 from serve_app.flow import Clock
-from serve_app.listening import Heard, HeardEnd, HeardWindow, Listener, SpeechStream, Upload, timed
+from serve_app.listening import Extent, Heard, HeardWindow, Listener, SpeechStream, Upload, timed
 from serve_app.options import RequestOptions
 from serve_app.speakers import alphabet
 from serve_app.stages import Audio
@@ -41,18 +41,20 @@ class ChannelListener:
         self,
         pieces: Callable[[Upload, RequestOptions], Iterator[Sequence[Piece]]],
         speech: Callable[[RequestOptions], ChannelStream],
+        stated_length: Callable[[Upload], int],
     ) -> None:
         self._pieces = pieces
         self._speech = speech
+        self._stated_length = stated_length
 
     def listen(self, upload: Upload, options: RequestOptions, clock: Clock) -> Generator[Heard]:
         """Yield windows, each as soon as no earlier one can come; the end comes last."""
         order = _InTime()
         streams: list[ChannelStream] = []
-        stop, alike = 0, True
+        extent, alike = Extent(options.clips, lambda: self._stated_length(upload)), True
         for pieces in timed(self._pieces(upload, options), clock):
             streams = streams or [self._speech(options) for _ in _counted(pieces, options)]
-            stop = pieces[0].stop
+            extent.add(pieces[0])
             alike = alike and all(np.array_equal(pieces[0].samples, piece.samples) for piece in pieces)
             with clock.adding("vad"):
                 for channel, (stream, piece) in enumerate(zip(streams, pieces, strict=True)):
@@ -61,8 +63,10 @@ class ChannelListener:
         with clock.adding("vad"):
             for channel, stream in enumerate(streams):
                 order.add(channel, stream.close())
-        yield from order.before(stop)
-        yield HeardEnd(stop, _doubts(len(streams), alike))
+        with clock.adding("decode"):
+            end = extent.end(_doubts(len(streams), alike))
+        yield from order.before(end.samples)
+        yield end
 
 
 def _counted(pieces: Sequence[Piece], options: RequestOptions) -> Sequence[Piece]:

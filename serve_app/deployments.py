@@ -191,7 +191,7 @@ class Pipeline:
     """
 
     def __init__(self, args: PresetArgs, **own_stages: Any) -> None:
-        from serve_app.models.audio import channel_pieces, decode, pieces
+        from serve_app.models.audio import channel_pieces, decode, pieces, stated_length
         from serve_app.models.vad import SpeechFinder, SpeechStream
 
         self._args = args
@@ -203,8 +203,10 @@ class Pipeline:
             return finder.stream(speech_settings(args.vad, options.speech))
 
         listeners = Listeners(
-            Listener(lambda upload, options: pieces(upload, longest_s, options.clips), speech),
-            ChannelListener(lambda upload, options: channel_pieces(upload, longest_s, options.clips), speech),
+            Listener(lambda upload, options: pieces(upload, longest_s, options.clips), speech, stated_length),
+            ChannelListener(
+                lambda upload, options: channel_pieces(upload, longest_s, options.clips), speech, stated_length
+            ),
         )
         self._pipeline = PresetPipeline(
             self._stages,

@@ -49,7 +49,7 @@ class Speed:
     def add(self, transcript: Transcript) -> None:
         """Count a finished file."""
         self.files += 1
-        self._audio_s += transcript.duration
+        self._audio_s += transcript.heard_s
         self._work_s += transcript.timings.get("total", 0.0)
 
     @property

@@ -1,6 +1,6 @@
 """What a pipeline hears of a file, in one pass: its speech windows and its blocks, as they come."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
@@ -14,7 +14,7 @@ from serve_app.flow import Clock
 from serve_app.options import RequestOptions, SpeechOptions
 from serve_app.stages import Audio
 from serve_app.tape import Piece
-from serve_app.windows import Window
+from serve_app.windows import Clip, Window, stretches
 
 Upload = bytes | BinaryIO | Path
 T = TypeVar("T")
@@ -39,10 +39,11 @@ class HeardBlock:
 
 @dataclass(frozen=True, slots=True)
 class HeardEnd:
-    """The end of the file: how many samples it has, and what is doubtful about it."""
+    """The end of the file: how many samples it has, what is doubtful about it, and how many of them clips asked for."""
 
     samples: int
     warnings: tuple[str, ...] = ()
+    clipped: int | None = None
 
 
 Heard = HeardWindow | HeardBlock | HeardEnd
@@ -58,6 +59,25 @@ class SpeechStream(Protocol):
         """Return the rest."""
 
 
+class Extent:
+    """How long a file is and how much of it is heard, by its pieces."""
+
+    def __init__(self, clips: Sequence[Clip], stated: Callable[[], int]) -> None:
+        self._clips, self._last, self._stated = clips, stretches(clips)[-1], stated
+        self._stop = self._heard = 0
+
+    def add(self, piece: Piece) -> None:
+        """Take the next piece."""
+        self._stop = piece.stop
+        self._heard += len(piece.samples)
+
+    def end(self, warnings: tuple[str, ...] = ()) -> HeardEnd:
+        """Return the end: of what was decoded, or, where the clips end before the file may, the one that it states."""
+        decoded_all = self._last.start < self._stop < self._last.stop
+        samples = self._stop if decoded_all else max(self._stop, self._stated())
+        return HeardEnd(samples, warnings, self._heard if self._clips else None)
+
+
 class Listener:
     """Decodes and finds speech, for one request at a time; blocking, to be run in a thread.
 
@@ -68,17 +88,19 @@ class Listener:
         self,
         pieces: Callable[[Upload, RequestOptions], Iterator[Piece]],
         speech: Callable[[RequestOptions], SpeechStream],
+        stated_length: Callable[[Upload], int],
     ) -> None:
         self._pieces = pieces
         self._speech = speech
+        self._stated_length = stated_length
 
     def listen(self, upload: Upload, options: RequestOptions, clock: Clock) -> Generator[Heard]:
         """Yield windows and, if speakers are told apart, blocks, each as soon as it is certain; the end comes last."""
         speech = self._speech(options)
         cutter = BlockCutter() if options.diarize else None
-        stop = 0
+        extent = Extent(options.clips, lambda: self._stated_length(upload))
         for piece in timed(self._pieces(upload, options), clock):
-            stop = piece.stop
+            extent.add(piece)
             yield from _blocks(cutter.feed(piece) if cutter else ())
             with clock.adding("vad"):
                 found = speech.feed(piece)
@@ -87,7 +109,9 @@ class Listener:
             found = speech.close()
         yield from _windows(found)
         yield from _blocks(cutter.close() if cutter else ())
-        yield HeardEnd(stop)
+        with clock.adding("decode"):
+            end = extent.end()
+        yield end
 
 
 def speech_settings(args: VadArgs, wanted: SpeechOptions) -> VadArgs:

@@ -104,8 +104,7 @@ class _Request:
         self._work = WindowWork(stages, options, self._owner, self.clock, windows, self._tally)
         self._blocks = blocks
         self._hearing: list[asyncio.Task[Voices]] = []
-        self._samples = 0
-        self._doubts: tuple[str, ...] = ()
+        self._end = HeardEnd(0)
 
     async def run(self, heard: Generator[Heard], decode: Callable[[bytes], Audio]) -> Transcript:
         async with asyncio.TaskGroup() as group:
@@ -122,13 +121,14 @@ class _Request:
             assigned = assign(segments, speakers.turns, speakers.exclusive) if speakers.turns else tuple(segments)
         return Transcript(
             language=self._work.language,
-            duration=self._samples / SAMPLE_RATE,
+            duration=self._end.samples / SAMPLE_RATE,
             segments=assigned,
             turns=speakers.turns or turns_of(segments),
-            warnings=(*self._doubts, *self._work.warnings()),
+            warnings=(*self._end.warnings, *self._work.warnings()),
             timings=self.clock.seconds(),
             task=self._options.decode.task,
             voices=speakers.embeddings if self._options.speakers.embeddings else {},
+            clipped=None if self._end.clipped is None else self._end.clipped / SAMPLE_RATE,
         )
 
     async def _dispatch(self, group: asyncio.TaskGroup, heard: Generator[Heard]) -> None:
@@ -143,9 +143,9 @@ class _Request:
                         await self._blocks.take()
                         self._tally.one("blocks")
                         self._hearing.append(group.create_task(self._hear(item)))
-                    case HeardEnd(samples, warnings):
-                        self._samples, self._doubts = samples, warnings
-        self._tally.heard(self._samples / SAMPLE_RATE, all_heard=True)
+                    case HeardEnd():
+                        self._end = item
+        self._tally.heard(self._end.samples / SAMPLE_RATE, all_heard=True)
         self._work.end(group)
 
     async def _hear(self, heard: HeardBlock) -> Voices:

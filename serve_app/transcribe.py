@@ -86,7 +86,7 @@ async def transcribe(upload: bytes | BinaryIO | Path, model: Transcriber, option
     """Decode a file, find its speech and transcribe it window by window, as a preset does."""
     from serve_app.listening import Listener, speech_settings
     from serve_app.local_stages import LocalStages
-    from serve_app.models.audio import decode, pieces
+    from serve_app.models.audio import decode, pieces, stated_length
     from serve_app.models.vad import SpeechFinder
     from serve_app.pipeline import PresetPipeline
 
@@ -95,6 +95,7 @@ async def transcribe(upload: bytes | BinaryIO | Path, model: Transcriber, option
     listener = Listener(
         lambda file, asked: pieces(file, float("inf"), asked.clips),
         lambda asked: finder.stream(speech_settings(vad, asked.speech)),
+        stated_length,
     )
     return await PresetPipeline(LocalStages(model), listener.listen, decode).run(upload, options)
 

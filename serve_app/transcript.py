@@ -84,7 +84,8 @@ class SpeakerTurn:
 class Transcript:
     """The result for one file. `timings` are seconds per part of the work, `warnings` what was left undone and why.
 
-    `voices` are the speakers' embeddings, if they were asked for.
+    `duration` is the file's, `clipped` how much of it was heard where only clips were asked for, in seconds. `voices`
+    are the speakers' embeddings, if they were asked for.
     """
 
     language: str
@@ -95,6 +96,12 @@ class Transcript:
     timings: dict[str, float] = field(default_factory=dict)
     voices: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     task: Literal["transcribe", "translate"] = "transcribe"
+    clipped: float | None = None
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds that were heard: the whole file's, or those of the clips."""
+        return self.duration if self.clipped is None else self.clipped
 
     @property
     def text(self) -> str:

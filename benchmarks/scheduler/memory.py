@@ -57,7 +57,7 @@ async def _run(path: Path) -> dict[str, float]:
     from benchmarks.scheduler.simulated import ENGLISH, SimulatedStages
     from serve_app.config import VadArgs
     from serve_app.listening import Listener
-    from serve_app.models.audio import pieces
+    from serve_app.models.audio import pieces, stated_length
     from serve_app.models.vad import SpeechFinder
     from serve_app.pipeline import PresetPipeline
 
@@ -69,7 +69,7 @@ async def _run(path: Path) -> dict[str, float]:
             return np.array([0, len(samples)])
 
     finder = SpeechFinder(VadArgs(window_s=10, pause_s=0.8))
-    listener = Listener(lambda upload, options: pieces(upload), lambda options: finder.stream())
+    listener = Listener(lambda upload, options: pieces(upload), lambda options: finder.stream(), stated_length)
     pipeline = PresetPipeline(Listening(1, 0.0), listener.listen, decode)
     before = _status("VmRSS")
     transcript = await pipeline.run(path, ENGLISH)

@@ -58,6 +58,22 @@ def channel_pieces(
         yield tuple(Piece(start, samples) for samples in channels)
 
 
+def stated_length(source: bytes | BinaryIO | Path) -> int:
+    """Return how many samples a file says its first audio stream has, by its header or its last packet; 0: it does not.
+
+    Of raw streams (aac in adts) it is FFmpeg's guess from the bit rate; a stream that says nothing is as long as its
+    container (matroska), which pictures may make longer. The file must be one that `pieces` could open.
+    """
+    with _opened(source) as file, _container(file) as container:
+        stream, origin = container.streams.audio[0], (container.start_time or 0) / av.time_base
+        if stream.duration is None:
+            seconds: float = (container.duration or 0) / av.time_base
+        else:
+            begin = max(0.0, float((stream.start_time or 0) * stream.time_base) - origin)
+            seconds = begin + float(stream.duration * stream.time_base)
+    return round(seconds * SAMPLE_RATE)
+
+
 def decode(data: bytes, max_duration_s: float = float("inf")) -> Audio:
     """Return all `pieces` of a file held in memory as one array of shape (samples,), read-only."""
     audio: Audio = np.concatenate([piece.samples for piece in pieces(data, max_duration_s)])
@@ -82,7 +98,7 @@ def _decoded(
     try:
         with (
             _opened(source) as file,
-            av.open(file, metadata_errors="ignore", options=ONLY_THIS_FILE) as container,
+            _container(file) as container,
         ):
             yield from _joined(_limited(_within(_blocks(container, wanted, resampler), wanted), max_duration_s))
     except av.error.FFmpegError as error:
@@ -91,6 +107,10 @@ def _decoded(
             "send wav, mp3, m4a, flac, ogg, webm, mp4 or the like",
             "file",
         ) from error
+
+
+def _container(file: BinaryIO) -> Any:
+    return av.open(file, metadata_errors="ignore", options=ONLY_THIS_FILE)
 
 
 @contextmanager

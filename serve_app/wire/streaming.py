@@ -125,7 +125,7 @@ class _Writer:
 
 def tokens(transcript: Transcript) -> dict[str, Any]:
     """OpenAI's usage by tokens: the audio's as Whisper's encoder counts them, and those of the text."""
-    heard = math.ceil(transcript.duration * TOKENS_PER_S)
+    heard = math.ceil(transcript.heard_s * TOKENS_PER_S)
     written = sum(len(segment.tokens) for segment in transcript.segments)
     return {
         "type": "tokens",

@@ -41,5 +41,29 @@ def with_a_gap(seconds: float, rate: int = SAMPLE_RATE) -> bytes:
     return file.getvalue()
 
 
+class Pipe:
+    """A sink that cannot seek, as ffmpeg's `-` is: what is written to it does not say how long it is."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def write(self, content: bytes) -> int:
+        self.content += content
+        return len(content)
+
+
+def piped(samples: np.ndarray) -> bytes:
+    """A flac file that was written to a pipe."""
+    pipe = Pipe()
+    with av.open(pipe, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=SAMPLE_RATE, layout="mono")
+        packed = np.round(samples * 32767).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(packed, format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return pipe.content
+
+
 def joined(heard: list[Piece]) -> Audio:
     return np.concatenate([piece.samples for piece in heard])

@@ -21,7 +21,7 @@ from serve_app.errors import BadRequest
 from serve_app.events import Event, Spoken
 from serve_app.flow import Clock
 from serve_app.listening import Heard, HeardEnd, HeardWindow, Listener, Upload
-from serve_app.models.audio import channel_pieces, decode, pieces
+from serve_app.models.audio import channel_pieces, decode, pieces, stated_length
 from serve_app.models.vad import SpeechFinder
 from serve_app.options import DecodeOptions, Reference, RequestOptions, SpeakerOptions
 from serve_app.parcels import Parcel
@@ -70,7 +70,8 @@ def listen(
             yield tuple(Piece(at * SAMPLE_RATE, each) for each in samples[: len(channels)])
 
     streams = iter(channels)
-    return list(ChannelListener(moments, lambda options: next(streams)).listen(b"", options, Clock()))
+    listener = ChannelListener(moments, lambda options: next(streams), lambda upload: 0)
+    return list(listener.listen(b"", options, Clock()))
 
 
 def places(heard: list[Heard]) -> list[tuple[float, int | None]]:
@@ -247,8 +248,8 @@ def two_voices(data: Path) -> tuple[bytes, Audio, Audio]:
 def found_in(upload: bytes, channels: str) -> list[HeardWindow]:
     finder = SpeechFinder(VadArgs())
     listeners = Listeners(
-        Listener(lambda upload, options: pieces(upload), lambda options: finder.stream()),
-        ChannelListener(lambda upload, options: channel_pieces(upload), lambda options: finder.stream()),
+        Listener(lambda upload, options: pieces(upload), lambda options: finder.stream(), stated_length),
+        ChannelListener(lambda upload, options: channel_pieces(upload), lambda options: finder.stream(), stated_length),
     )
     options = replace(APART, channels=channels)
     return [each for each in listeners.listen(upload, options, Clock()) if isinstance(each, HeardWindow)]

@@ -1,5 +1,6 @@
 """Clips: only those stretches are decoded, and they lie where they lie in the whole file, in every container."""
 
+from fractions import Fraction
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -7,12 +8,17 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from sounds import joined, with_a_gap
+from sounds import joined, piped, tone, with_a_gap
 
+from serve_app.channels import ChannelListener, Listeners
 from serve_app.errors import AudioTooLong, BadRequest
-from serve_app.models.audio import decode, pieces
+from serve_app.flow import Clock
+from serve_app.listening import Extent, HeardEnd, Listener
+from serve_app.models.audio import channel_pieces, decode, pieces, stated_length
+from serve_app.options import Channels, RequestOptions
 from serve_app.stages import Audio
-from serve_app.windows import SAMPLE_RATE
+from serve_app.tape import Piece
+from serve_app.windows import SAMPLE_RATE, Clip, Window
 
 CODECS = [  # container, codec, rate
     ("wav", "pcm_s16le", 16_000),
@@ -112,3 +118,103 @@ def test_clips_that_cannot_be_are_refused(data: Path) -> None:
     with pytest.raises(BadRequest, match="before it begins") as caught:
         next(pieces(data / "one_sentence.ogg", clips=[(3, 2)]))
     assert caught.value.param == "clip_timestamps"
+
+
+class NoSpeech:
+    """A stream in which nobody talks."""
+
+    horizon = 0
+
+    def feed(self, piece: Piece) -> list[tuple[Window, Audio]]:
+        return []
+
+    def close(self) -> list[tuple[Window, Audio]]:
+        return []
+
+
+def end_of(content: bytes, *clips: Clip, channels: Channels = "mix") -> HeardEnd:
+    """What is told at the end of a file of which clips are heard."""
+    listeners = Listeners(
+        Listener(lambda upload, options: pieces(upload, 60, options.clips), lambda _: NoSpeech(), stated_length),
+        ChannelListener(
+            lambda upload, options: channel_pieces(upload, 60, options.clips), lambda _: NoSpeech(), stated_length
+        ),
+    )
+    *_, end = listeners.listen(content, RequestOptions(clips=clips, channels=channels), Clock())
+    assert isinstance(end, HeardEnd)
+    return end
+
+
+@pytest.mark.parametrize("channels", ["mix", "separate"])
+@pytest.mark.parametrize(
+    ("clips", "heard_s"),
+    [
+        ([(2.0, 5.0)], 3),
+        ([(5.0, 200.0)], 5),
+        ([(5.0, None)], 5),
+        ([(100.0, 200.0)], 0),
+        ([(1.0, 2.0), (4.0, 6.5), (100.0, None)], 3.5),
+    ],
+)
+def test_a_file_is_as_long_as_it_is_whatever_is_heard_of_it(
+    data: Path, clips: list[Clip], heard_s: float, channels: Channels
+) -> None:
+    end = end_of((data / "ten_seconds.flac").read_bytes(), *clips, channels=channels)
+    assert (end.samples, end.clipped) == (10 * SAMPLE_RATE, heard_s * SAMPLE_RATE)
+
+
+@pytest.mark.parametrize("channels", ["mix", "separate"])
+def test_without_clips_a_file_is_as_long_as_what_was_decoded(data: Path, channels: Channels) -> None:
+    content = (data / "ten_seconds.flac").read_bytes()
+    cut = content[: len(content) // 2]
+    end = end_of(cut, channels=channels)
+    assert (end.samples, end.clipped) == (len(decode(cut)), None)
+    assert end.samples < stated_length(cut) == 10 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize(
+    ("clip", "decoded_s", "heard_s"), [((2.0, 5.0), 5, 3), ((5.0, 200.0), 10, 5), ((100.0, 200.0), 0, 0)]
+)
+def test_a_file_that_does_not_say_its_length_ends_where_decoding_did(clip: Clip, decoded_s: int, heard_s: int) -> None:
+    content = piped(tone(10))
+    assert stated_length(content) == 0
+    end = end_of(content, clip)
+    assert (end.samples, end.clipped) == (decoded_s * SAMPLE_RATE, heard_s * SAMPLE_RATE)
+
+
+def test_a_file_is_no_shorter_than_what_was_heard_of_it() -> None:
+    extent = Extent([(0.0, 5.0)], lambda: 3 * SAMPLE_RATE)
+    extent.add(Piece(0, np.zeros(5 * SAMPLE_RATE, np.float32)))
+    assert extent.end().samples == 5 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize(("container", "codec", "rate"), [each for each in CODECS if each[0] != "adts"])
+def test_files_say_how_long_they_are(data: Path, container: str, codec: str, rate: int) -> None:
+    content = encoded(data / "three_speakers.flac", container, codec, rate)
+    assert stated_length(content) == pytest.approx(len(decode(content)), abs=0.04 * SAMPLE_RATE)
+
+
+def test_of_a_video_the_sound_counts(data: Path) -> None:
+    content = (data / "video.mp4").read_bytes()
+    assert end_of(content, (1, 2)).samples == pytest.approx(len(decode(content)), abs=0.04 * SAMPLE_RATE)
+
+
+def late_sound() -> bytes:
+    """A video of six seconds with sound from its third to its fifth."""
+    file = BytesIO()
+    with av.open(file, "w", format="mov") as container:
+        picture = container.add_stream("mpeg4", rate=1, width=16, height=16, pix_fmt="yuv420p")
+        sound = container.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono")
+        for second in range(6):
+            image = av.VideoFrame(16, 16, "yuv420p")
+            image.pts, image.time_base = second, Fraction(1)
+            container.mux(picture.encode(image))
+        frame = av.AudioFrame.from_ndarray((tone(3) * 32767).astype(np.int16)[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, 2 * SAMPLE_RATE, Fraction(1, SAMPLE_RATE)
+        for packets in (sound.encode(frame), picture.encode(None), sound.encode(None)):
+            container.mux(packets)
+    return file.getvalue()
+
+
+def test_sound_that_begins_late_ends_as_late() -> None:
+    assert stated_length(late_sound()) == len(decode(late_sound())) == 5 * SAMPLE_RATE

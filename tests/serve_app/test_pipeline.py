@@ -65,6 +65,15 @@ async def test_every_window_is_decoded_and_aligned_once_and_in_order() -> None:
     assert (transcript.language, transcript.duration, transcript.warnings, transcript.turns) == ("en", 30.0, (), ())
 
 
+async def test_of_a_file_of_which_clips_are_heard_both_lengths_are_told() -> None:
+    def listen(upload: Upload, options: RequestOptions, clock: Clock) -> Generator[Heard]:
+        yield HeardEnd(30 * SAMPLE_RATE, clipped=4 * SAMPLE_RATE)
+
+    transcript = await PresetPipeline(FakeStages(), listen, no_reference).run(b"upload", ENGLISH)
+    assert (transcript.duration, transcript.heard_s) == (30.0, 4.0)
+    assert (await run(FakeStages())).heard_s == 30.0
+
+
 async def test_each_window_and_each_block_is_shared_once() -> None:
     stages = FakeStages()
     await run(stages, SPEAKERS)

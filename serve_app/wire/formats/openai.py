@@ -80,7 +80,7 @@ def diarized_segments(transcript: Transcript) -> list[dict[str, Any]]:
 
 
 def _usage(transcript: Transcript) -> dict[str, Any]:
-    return {"type": "duration", "seconds": math.ceil(transcript.duration)}
+    return {"type": "duration", "seconds": math.ceil(transcript.heard_s)}
 
 
 def segment_figures(index: int, segment: Segment) -> dict[str, Any]:

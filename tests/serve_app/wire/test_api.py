@@ -13,7 +13,7 @@ from serve_app import errors
 from serve_app.config import LimitArgs, VadArgs
 from serve_app.errors import RayscribeError
 from serve_app.listening import Listener, Upload
-from serve_app.models.audio import decode, pieces
+from serve_app.models.audio import decode, pieces, stated_length
 from serve_app.models.vad import SpeechFinder
 from serve_app.options import DecodeOptions, RequestOptions
 from serve_app.pipeline import PresetPipeline
@@ -267,7 +267,8 @@ class OnePreset(FakePresets):
 
 
 async def test_a_real_upload_is_decoded_and_cut_into_windows(data: Path) -> None:
-    listener = Listener(lambda upload, options: pieces(upload), lambda options: SpeechFinder(VadArgs()).stream())
+    finder = SpeechFinder(VadArgs())
+    listener = Listener(lambda upload, options: pieces(upload), lambda options: finder.stream(), stated_length)
     pipeline = PresetPipeline(FakeStages(say=lambda window: " Heard."), listener.listen, decode)
     async with connect(create_api(OnePreset(pipeline), LimitArgs())) as client:
         heard = await post(client, (data / "three_speakers.flac").read_bytes(), response_format="verbose_json")

@@ -4,7 +4,7 @@ import json
 import random
 import re
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from fakes import segment, words
@@ -39,6 +39,13 @@ def test_json() -> None:
         "languages": [{"code": "en"}],
         "usage": {"type": "duration", "seconds": 3665},
     }
+
+
+@pytest.mark.parametrize("write", [to_json, to_verbose_json, to_diarized_json])
+def test_usage_is_of_what_was_heard_of_the_file(write: formats.Callable[[Transcript], dict[str, Any]]) -> None:
+    body = write(replace(PLAIN, clipped=3.2))
+    assert body["usage"] == {"type": "duration", "seconds": 4}
+    assert body.get("duration", 3664.2) == 3664.2
 
 
 def test_text() -> None:

@@ -45,6 +45,12 @@ async def test_deltas_make_the_text_and_the_end_carries_all_of_it(
     assert done.usage.total_tokens == done.usage.input_tokens + done.usage.output_tokens
 
 
+async def test_usage_is_of_what_was_heard_of_the_file(sdk: openai.AsyncOpenAI, presets: FakePresets) -> None:
+    presets.transcript = Transcript("en", 60.0, (segment("Hello there.", 0, 1),), clipped=2.0)
+    *_, done = await stream(sdk)
+    assert done.usage.input_tokens == 100
+
+
 async def test_speakers_come_as_segments(sdk: openai.AsyncOpenAI) -> None:
     events = await stream(sdk, response_format="diarized_json")
     segments = [event for event in events if event.type == "transcript.text.segment"]
