@@ -148,12 +148,30 @@ async def test_transcription_never_mixes_options() -> None:
     assert sorted(count for *_, count in model.batches) == [2, 2, 2]
 
 
+class Unsure(FirstSample):
+    """A transcriber that is sure of a clip from a temperature on, by the clip's first sample; of others at once."""
+
+    def __init__(self, sure_from: dict[int, float]) -> None:
+        super().__init__(batch_size=8)
+        self.sure_from = sure_from
+        self.heard: list[tuple[float, list[int]]] = []
+
+    def transcribe(self, clips: Sequence[Audio], options: DecodeOptions, temperature: float) -> list[WindowText]:
+        seconds = [int(clip[0]) for clip in clips]
+        self.heard.append((temperature, seconds))
+        return [
+            WindowText("", "en", temperature=temperature, avg_logprob=-0.1 if sure else -3.0)
+            for sure in (temperature >= self.sure_from.get(second, 0) for second in seconds)
+        ]
+
+
 async def test_what_fails_the_gate_is_decoded_again_together_at_the_next_temperature() -> None:
-    model = FirstSample(fails_below=0.3)
-    texts = await asyncio.gather(*(transcription_of(model, i) for i in range(3)))
-    assert {text.temperature for text in texts} == {0.4}
-    assert [text.suspect for text in texts] == [False] * 3
-    assert {temperature for _, temperature, _ in model.batches} == {0.0, 0.2, 0.4}
+    model = Unsure({1: 0.4, 3: 0.2, 4: 0.4})
+    stage = transcription(model)
+    texts = await asyncio.gather(*(stage.transcribe(sound(i), ENGLISH, EVERYBODY) for i in range(5)))
+    assert model.heard == [(0.0, [0, 1, 2, 3, 4]), (0.2, [1, 3, 4]), (0.4, [1, 4])]
+    assert [text.temperature for text in texts] == [0.0, 0.4, 0.0, 0.2, 0.4]
+    assert [text.suspect for text in texts] == [False] * 5
 
 
 async def transcription_of(model: FirstSample, second: int) -> WindowText:
