@@ -233,7 +233,9 @@ class LimitArgs(Strict):
     """What one request may ask for."""
 
     max_upload_mb: float = Field(default=1024, gt=0)
-    max_duration_s: float = Field(default=4 * 3600, gt=0)
+    max_duration_s: float = Field(
+        default=4 * 3600, gt=0, description="of the audio; a pipeline that is told to stop has as long to finish"
+    )
     wake_s: float = Field(default=300, gt=0, description="how long a preset may lack a replica before 503 is answered")
     fetch: FetchArgs = Field(default_factory=FetchArgs, description="what may be read by `url`; nothing by default")
     linger_s: float = Field(

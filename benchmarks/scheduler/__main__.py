@@ -7,6 +7,7 @@ overhead  what of a lone clip's latency is no model's
 fanout    a long file on one and on two replicas of one thread
 simulated the same scheduler over 1 to 64 replicas that only take time
 memory    the pipeline's memory for 10 minutes, 1 hour and 10 hours
+voices    the memory of telling speakers at the end of 2 and 10 hours
 """
 
 from collections.abc import Callable
@@ -18,10 +19,10 @@ from rich.console import Console
 from rich.pretty import pprint
 
 from benchmarks.common import save, service
-from benchmarks.scheduler import fanout, memory, served, simulated
+from benchmarks.scheduler import fanout, memory, served, simulated, voices
 
 SERVED = ("crowd", "fairness", "overlap", "overhead")
-PARTS = (*SERVED, "fanout", "simulated", "memory")
+PARTS = (*SERVED, "fanout", "simulated", "memory", "voices")
 
 
 def main(
@@ -56,6 +57,7 @@ def main(
         "fanout": lambda: fanout.measure(minutes, rounds, size, share),
         "simulated": simulated.measure,
         "memory": lambda: memory.measure(work.absolute()),
+        "voices": voices.measure,
     }
     results |= {name: rest[name]() for name in wanted if name in rest}
     console = Console(width=120)

@@ -48,7 +48,8 @@ def _in_a_process(path: Path) -> dict[str, float]:
     return figures
 
 
-def _status(name: str) -> float:
+def status(name: str) -> float:
+    """Return a figure of this process in MB: `VmRSS`, `VmHWM` (the peak)."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) / 1000 for line in status if line.startswith(name))
 
@@ -71,10 +72,10 @@ async def _run(path: Path) -> dict[str, float]:
     finder = SpeechFinder(VadArgs(window_s=10, pause_s=0.8))
     listener = Listener(lambda upload, options: pieces(upload), lambda options: finder.stream(), stated_length)
     pipeline = PresetPipeline(Listening(1, 0.0), listener.listen, decode)
-    before = _status("VmRSS")
+    before = status("VmRSS")
     transcript = await pipeline.run(path, ENGLISH)
     return {
-        "peak_mb": _status("VmHWM") - before,
+        "peak_mb": status("VmHWM") - before,
         "before_mb": before,
         "seconds": transcript.timings["total"],
         "windows": len(transcript.segments),

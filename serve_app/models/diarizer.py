@@ -73,7 +73,8 @@ class Diarizer:
         """Return the speakers of a file from the voices of all its blocks, as pyannote finds them in the whole file.
 
         Speakers bear the names of those they match in `options.known`, else A, B, … in the order of their first turns.
-        Peak memory beside the models: 0.7 GB for 2 hours of conversation, 1.3 GB for 10, most of it the clustering's.
+        Peak memory beside the models and the voices: 1.1 GB for 2 hours of dense talk, 1.2 GB for 10, nearly all of it
+        the clustering's (`python -m benchmarks.scheduler voices`).
         """
         ordered = sorted(voices, key=lambda block: block.first)
         if not ordered:

@@ -17,7 +17,7 @@ from serve_app.transcript import SpeakerTurn
 from serve_app.voices import Speakers, Voices
 
 MOST_EMBEDDINGS = 12_000
-"""1.1 GB and 18 s for the distances; two hours of conversation have about as many."""
+"""1.1 GB and 20 s for the distances, and so for two hours of dense talk, which have about as many, or more."""
 _ROWS = 1 << 16
 
 
