@@ -27,6 +27,8 @@ one event loop, as nothing of ours blocks it for long: 4 ms of a request less. S
 second in place of ten times, which halves what it and Ray's GCS take from the models; so does the log monitor, for
 files that are new, whatever their number. Nothing is reported. What the one arena is for says `heap`.
 """
+NEW = "local"
+"""An address that means a Ray of one's own."""
 DASHBOARD = "start_api_server"
 LAST = ("start_monitor", DASHBOARD, "start_log_monitor")
 """Of Ray's head: what tells people and the autoscaler, by its methods."""
@@ -60,10 +62,12 @@ def own_ray(metrics_port: int | None = None, later: Sequence[str] = (), *, dashb
 
     os.environ.update({**RAY, **os.environ})
     with ExitStack() as stack:
-        copies = sys.platform == "linux" and os.environ.get(VARIABLE) != OFF and not os.environ.get("RAY_ADDRESS")
+        # Without an address Ray would join whatever `ray start` began on this machine.
+        address = os.environ.get("RAY_ADDRESS") or NEW
+        copies = sys.platform == "linux" and os.environ.get(VARIABLE) != OFF and address == NEW
         ours = OwnRay(stack.enter_context(fork_server(later)) if copies else None)
         with _held_back(ours.held_back, without=() if dashboard else (DASHBOARD,)):
-            ray.init(namespace="serve", _metrics_export_port=metrics_port)
+            ray.init(address, namespace="serve", _metrics_export_port=metrics_port)
         stack.callback(ray.shutdown)
         yield ours
 

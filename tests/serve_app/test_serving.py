@@ -74,8 +74,8 @@ def diary(monkeypatch: pytest.MonkeyPatch, statuses: list[dict[str, str]]) -> li
 
         return started
 
-    def init(**options: Any) -> None:
-        told.append(("init", options["_metrics_export_port"]))
+    def init(address: str, **options: Any) -> None:
+        told.append(("init", address, options["_metrics_export_port"]))
         for name in LAST:
             getattr(Node, name)(None)  # as the head does
 
@@ -97,7 +97,7 @@ def test_it_serves_until_told_and_closes_the_gateway_first(config: CheckedConfig
     assert serve_until_told(config, 8080) == 0
     assert diary == [
         ("forks", ["alignment", "diarization"]),
-        ("init", 8080),
+        ("init", "local", 8080),  # and not whichever Ray runs on this machine
         ("deploy", ["gateway", "fast", "balanced", "premium"]),  # no torch
         "wait for imports",
         ("deploy", ["gateway", "fast", "balanced", "high", "premium"]),
@@ -119,7 +119,8 @@ def test_workers_are_no_copies_where_that_is_said_or_ray_is_another_ones(
 ) -> None:
     os.environ[name] = value
     assert serve_until_told(config) == 0
-    assert diary[:2] == [("init", None), ("deploy", ["gateway", "fast", "balanced", "high", "premium"])]
+    address = os.environ.get("RAY_ADDRESS", "local")
+    assert diary[:2] == [("init", address, None), ("deploy", ["gateway", "fast", "balanced", "high", "premium"])]
 
 
 def test_what_the_environment_says_of_ray_holds(
