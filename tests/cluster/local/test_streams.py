@@ -82,7 +82,7 @@ def test_every_answer_bears_the_requests_name_and_a_late_one_says_so(service: st
         f"{service}/v1/audio/transcriptions",
         data={"model": "high"},
         files=files,
-        headers={"X-Request-Timeout-Seconds": "1", "X-Request-ID": "mine"},
+        headers={"X-Request-Timeout-Seconds": "3", "X-Request-ID": "mine"},
     )
     assert (late.status_code, late.json()["error"]["code"]) == (408, "deadline_exceeded")
     assert late.headers["x-request-id"] == "mine"
