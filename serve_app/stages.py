@@ -73,6 +73,7 @@ class WindowText:
             avg_logprob=self.avg_logprob,
             compression_ratio=self.compression_ratio,
             no_speech_prob=self.no_speech_prob,
+            suspect=self.suspect,
         )
 
 

@@ -52,8 +52,9 @@ class Segment:
     """A sentence, or what one window held; the decoder's figures are those of the window that it came from.
 
     `avg_logprob` is the mean log-probability per token, `compression_ratio` the text's bytes over its zlib bytes,
-    `no_speech_prob` the probability of the no-speech token, `seek` the window's first 10 ms frame. `chars` are all
-    characters of the text, where they were asked for; `logprobs` those of the tokens likewise.
+    `no_speech_prob` the probability of the no-speech token, `seek` the window's first 10 ms frame. `suspect`: the
+    window's text passed the thresholds at no temperature, or a loop was cut. `chars` are all characters of the text,
+    where they were asked for; `logprobs` those of the tokens likewise.
     """
 
     start: float
@@ -69,6 +70,7 @@ class Segment:
     no_speech_prob: float = 0.0
     chars: tuple[Char, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class WordAnswer(BaseModel):
 
 
 class SegmentAnswer(BaseModel):
-    """A segment with the decoder's figures."""
+    """A segment with the decoder's figures; `suspect` only where its text passed the thresholds at no temperature."""
 
     id: int
     seek: int
@@ -79,6 +79,7 @@ class SegmentAnswer(BaseModel):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    suspect: Literal[True] | None = None
     speaker: str | None = None
     words: list[WordAnswer] | None = None
 

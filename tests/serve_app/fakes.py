@@ -143,7 +143,7 @@ class FakeStages:
         await self._pass(Call("alignment", _window(shared), options, owner))
         if text.language not in self.aligned_languages:
             return None
-        return [segment(text.text.strip(), window.start_s, window.stop_s)]
+        return [replace(segment(text.text.strip(), window.start_s, window.stop_s), suspect=text.suspect)]
 
     async def embed(self, shared: object, owner: str) -> tuple[float, ...]:
         await self._pass(Call("embedding", None, None, owner))

@@ -36,6 +36,13 @@ def test_sentences_and_words_lie_at_seconds_of_the_file() -> None:
     assert (first.tokens, second.tokens, first.chars) == ((7, 8), (9,), ())
 
 
+def test_every_sentence_of_a_doubtful_window_is_doubtful() -> None:
+    rows = [row("A.", ("A.", 0.1, 0.2, 0.9)), row("B.", ("B.", 0.3, 0.5, 0.8))]
+    assert [segment.suspect for segment in read(rows, "A. B.", suspect=True)] == [True, True]
+    assert [segment.suspect for segment in read(rows, "other words", suspect=True)] == [True]
+    assert [segment.suspect for segment in read(rows, "A. B.")] == [False, False]
+
+
 def test_every_token_belongs_to_one_sentence() -> None:
     rows = [row("A.", ("A.", 0.1, 0.2, 0.9)), row("B.", ("B.", 0.3, 0.5, 0.8))]
     first, second = read(rows, " A. B. ", tokens=(1, 2, 3, 4, 5), token_ends=(0, 3, 4, 6, 7))

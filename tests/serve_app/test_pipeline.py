@@ -251,6 +251,12 @@ async def test_windows_that_stay_below_the_thresholds_are_counted_in_a_warning()
     )
 
 
+@pytest.mark.parametrize("align", [False, True])
+async def test_segments_of_windows_below_the_thresholds_are_marked(align: bool) -> None:
+    transcript = await run(FakeStages(suspect=WINDOWS[1:3], turns=TURNS), RequestOptions(align=align, diarize=True))
+    assert [segment.suspect for segment in transcript.segments] == [False, True, True, False]
+
+
 async def test_blocks_of_a_long_file_are_heard_each_once_and_told_apart_in_their_order() -> None:
     late = asyncio.Event()
     stages = FakeStages(turns=TURNS, gates={Window(0, 70 * SAMPLE_RATE): late})

@@ -84,8 +84,9 @@ def _usage(transcript: Transcript) -> dict[str, Any]:
 
 
 def segment_figures(index: int, segment: Segment) -> dict[str, Any]:
-    """Return a segment with the decoder's figures, as OpenAI and openai-whisper have it."""
+    """Return a segment with the decoder's figures, as OpenAI and openai-whisper have it; speaker and doubt are ours."""
     speaker = {"speaker": segment.speaker} if segment.speaker else {}
+    doubt = {"suspect": True} if segment.suspect else {}
     return {
         "id": index,
         "seek": segment.seek,
@@ -97,6 +98,7 @@ def segment_figures(index: int, segment: Segment) -> dict[str, Any]:
         "avg_logprob": segment.avg_logprob,
         "compression_ratio": segment.compression_ratio,
         "no_speech_prob": segment.no_speech_prob,
+        **doubt,
         **speaker,
     }
 

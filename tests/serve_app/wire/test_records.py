@@ -1,11 +1,15 @@
 """Formats of one record a line, and openai-whisper's JSON."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from fakes import segment
 
 from serve_app.transcript import Segment, Transcript, Word
 from serve_app.wire.formats import Layout
+from serve_app.wire.formats.openai import to_verbose_json
 from serve_app.wire.formats.records import to_ctm, to_tsv
 from serve_app.wire.formats.whisper import to_whisper_json
 
@@ -23,6 +27,13 @@ def test_ctm_has_what_was_placed_with_the_aligners_score() -> None:
         "audio 1 0.800 0.400 2014 NA",
         "audio 1 2.000 1.000 Bye. 0.900",
     ]
+
+
+@pytest.mark.parametrize("write", [to_whisper_json, to_verbose_json])
+def test_doubtful_segments_are_marked(write: Callable[[Transcript], Any]) -> None:
+    said = replace(FILE.segments[0], suspect=True)
+    body = write(replace(FILE, segments=(said, *FILE.segments[1:])))
+    assert [segment.get("suspect") for segment in body["segments"]] == [True, *[None] * len(FILE.segments[1:])]
 
 
 def test_whisper_json_has_the_commands_fields() -> None:
