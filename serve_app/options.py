@@ -73,7 +73,7 @@ class KnownSpeaker:
 class SpeakerOptions:
     """How many speakers to look for (None leaves it to the model), and those whose names are known.
 
-    `embeddings`: the speakers' voices are wanted too.     Raises BadRequest where the numbers contradict each other.
+    `embeddings`: the speakers' voices are wanted too. Raises BadRequest where the numbers contradict each other.
     """
 
     num_speakers: int | None = None
@@ -159,6 +159,7 @@ class RequestOptions:
         other_ways = {
             "diarize": self.diarize,
             "known_speaker_references": self.references,
+            "speaker_embeddings": self.speakers.embeddings,
             "num_speakers": self.speakers != SpeakerOptions(),
         }
         for name in (name for name, wanted in other_ways.items() if wanted):

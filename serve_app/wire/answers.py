@@ -95,6 +95,7 @@ class VerboseAnswer(BaseModel):
     segments: list[SegmentAnswer] | None = None
     words: list[WordAnswer] | None = None
     warnings: list[str] | None = None
+    speaker_embeddings: dict[str, list[float]] | None = None
 
 
 class DiarizedSegment(BaseModel):
@@ -116,6 +117,7 @@ class DiarizedAnswer(BaseModel):
     text: str
     segments: list[DiarizedSegment]
     usage: Duration
+    speaker_embeddings: dict[str, list[float]] | None = None
 
 
 class WhisperAnswer(BaseModel):
@@ -124,6 +126,7 @@ class WhisperAnswer(BaseModel):
     text: str
     segments: list[SegmentAnswer]
     language: str
+    speaker_embeddings: dict[str, list[float]] | None = None
 
 
 class Model(BaseModel):

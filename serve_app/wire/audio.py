@@ -96,5 +96,5 @@ def written(transcript: Transcript, form: TranscriptionForm) -> Response:
 async def _stream(events: AsyncGenerator[Event], form: TranscriptionForm) -> Response:
     telling = Telling(events)
     await telling.begun(PROMPT_S)
-    frames = telling.frames(diarized=form.response_format == "diarized_json", logprobs=bool(form.include))
+    frames = telling.frames(diarized=form.response_format == "diarized_json", layout=form.layout())
     return StreamingResponse(frames, media_type="text/event-stream", headers={"Cache-Control": "no-store"})

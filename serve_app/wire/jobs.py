@@ -177,6 +177,8 @@ def _form(job: Job, query: ResultQuery) -> TranscriptionForm:
         raise _not_done(job, "tell speakers apart", "diarize=true", "response_format")
     if form.include and not job.options.decode.token_probs:
         raise _not_done(job, "keep probabilities", "include[]=logprobs", "include")
+    if form.speaker_embeddings and not job.options.speakers.embeddings:
+        raise _not_done(job, "keep the speakers' voices", "speaker_embeddings=true", "speaker_embeddings")
     return form
 
 

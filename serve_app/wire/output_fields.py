@@ -15,6 +15,8 @@ STREAMED_FORMATS = ("json", "text", "diarized_json")
 """Formats that can come bit by bit."""
 WORD_FORMATS = ("verbose_json", "whisper_json")
 """Formats that can carry words."""
+VOICE_FORMATS = ("verbose_json", "diarized_json", "whisper_json")
+"""Formats that can carry the speakers' voices."""
 SUBTITLES = ("srt", "vtt")
 SHAPES = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words", "speaker_labels")
 """Fields that only subtitles have a use for."""
@@ -32,6 +34,9 @@ class OutputFields(Strict):
         default_factory=list, alias="include[]", description="logprobs: those of all tokens, with json only"
     )
     word_probabilities: bool = Field(default=False, description="the decoder's, for each word, where words are shown")
+    speaker_embeddings: bool = Field(
+        default=False, description="each speaker's voice as numbers, where speakers are told apart"
+    )
     max_line_width: int | None = Field(default=None, ge=1, le=1000, description="characters, in srt and vtt")
     max_line_count: int | None = Field(
         default=None, ge=1, le=100, description="lines per subtitle, with max_line_width: text flows over segments"
@@ -56,6 +61,7 @@ class OutputFields(Strict):
             highlight_words=bool(self.highlight_words),
             speaker_labels=self.speaker_labels is not False,
             logprobs=bool(self.include),
+            speaker_embeddings=self.speaker_embeddings,
         )
 
     def _check(self) -> None:
@@ -67,6 +73,8 @@ class OutputFields(Strict):
             self._needs("include", ("json",))
         if self.word_probabilities:
             self._needs("word_probabilities", WORD_FORMATS)
+        if self.speaker_embeddings:
+            self._needs("speaker_embeddings", VOICE_FORMATS)
         for name in SHAPES:
             if getattr(self, name) is not None:
                 self._needs(name, SUBTITLES)

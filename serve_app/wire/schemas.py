@@ -102,7 +102,6 @@ class TranscriptionForm(OutputFields):
         language, languages = hinted(self.language, self.languages)
         apart = self.channels == "separate"
         names, voices = self.known_speaker_names, self.known_speaker_references
-        speakers = self.response_format in SPEAKER_FORMATS and not apart
         return RequestOptions(
             decode=DecodeOptions(
                 language=language,
@@ -117,8 +116,10 @@ class TranscriptionForm(OutputFields):
                 token_probs=self.wants_logprobs,
             ),
             align=apart or self.response_format not in UNTIMED_FORMATS,
-            diarize=speakers if self.diarize is None else self.diarize,
-            speakers=SpeakerOptions(self.num_speakers, self.min_speakers, self.max_speakers),
+            diarize=self._diarizes,
+            speakers=SpeakerOptions(
+                self.num_speakers, self.min_speakers, self.max_speakers, embeddings=self.speaker_embeddings
+            ),
             references=() if apart and not voices else references(names, voices),
             speech=self.chunking_strategy.options() if self.chunking_strategy else ANY_SPEECH,
             clips=clips(self.clip_timestamps),
@@ -128,6 +129,12 @@ class TranscriptionForm(OutputFields):
             channel_names=tuple(names) if apart else (),
         )
 
+    @property
+    def _diarizes(self) -> bool:
+        """Whether speakers are told apart by their voices."""
+        implied = self.response_format in SPEAKER_FORMATS and self.channels == "mix"
+        return implied if self.diarize is None else self.diarize
+
     def _check_together(self) -> None:
         self.layout()
         if self.response_format in SPEAKER_FORMATS and self.diarize is False and self.channels == "mix":
@@ -136,6 +143,15 @@ class TranscriptionForm(OutputFields):
             raise BadRequest(f"language '{self.language}' is none of languages; give one of the two", "languages")
         if self.multilingual and self.languages:
             raise UnsupportedOption("'languages' cannot be told window by window; leave multilingual out", "languages")
+        self._check_speakers()
+
+    def _check_speakers(self) -> None:
+        """See that nothing is asked of speakers who are not told apart; of channels `RequestOptions` does."""
+        if self._diarizes or self.channels == "separate":
+            return
+        for name in ("speaker_embeddings",):
+            if getattr(self, name):
+                raise BadRequest(f"{name} needs speakers to be told apart; send diarize=true, or leave it out", name)
 
 
 class TranslationForm(TranscriptionForm):

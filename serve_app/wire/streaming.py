@@ -11,7 +11,7 @@ from typing import Any
 from serve_app.errors import RayscribeError
 from serve_app.events import Deltas, Done, Event, Spoken
 from serve_app.transcript import Segment, Transcript
-from serve_app.wire.formats import diarized_segments, heard_languages, token_logprobs
+from serve_app.wire.formats import PLAIN, Layout, diarized_segments, heard_languages, speaker_embeddings, token_logprobs
 from serve_app.wire.problems import body_of
 
 HEARTBEAT_S = 10.0
@@ -49,10 +49,10 @@ class Telling:
             self._task.result()
 
     async def frames(
-        self, *, diarized: bool, logprobs: bool = False, heartbeat_s: float = HEARTBEAT_S
+        self, *, diarized: bool, layout: Layout = PLAIN, heartbeat_s: float = HEARTBEAT_S
     ) -> AsyncGenerator[str]:
         """Write frames, comments while there is nothing to tell, and what goes wrong as a frame that clients raise."""
-        writer = _Writer(diarized, logprobs)
+        writer = _Writer(diarized, layout)
         try:
             async for event in self._events(heartbeat_s):
                 if event is None:
@@ -104,8 +104,8 @@ class Telling:
 class _Writer:
     """What a client is told of each event; it has heard of some before."""
 
-    def __init__(self, diarized: bool, logprobs: bool) -> None:
-        self._diarized, self._logprobs = diarized, logprobs
+    def __init__(self, diarized: bool, layout: Layout) -> None:
+        self._diarized, self._layout = diarized, layout
         self._deltas = Deltas()
 
     def write(self, event: Event) -> Iterator[dict[str, Any]]:
@@ -117,10 +117,10 @@ class _Writer:
                 yield from diarized_segments(transcript) if self._diarized else ()
                 about = {**heard_languages(transcript), **self._figures(transcript.segments)}
                 done = {"type": "transcript.text.done", "text": transcript.text, **about}
-                yield {**done, "usage": tokens(transcript)}
+                yield {**done, **speaker_embeddings(transcript, self._layout), "usage": tokens(transcript)}
 
     def _figures(self, segments: Iterable[Segment]) -> dict[str, Any]:
-        return {"logprobs": token_logprobs(segments)} if self._logprobs else {}
+        return {"logprobs": token_logprobs(segments)} if self._layout.logprobs else {}
 
 
 def tokens(transcript: Transcript) -> dict[str, Any]:

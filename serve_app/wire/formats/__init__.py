@@ -8,6 +8,7 @@ from serve_app.wire.formats.layout import PLAIN, Layout
 from serve_app.wire.formats.openai import (
     diarized_segments,
     heard_languages,
+    speaker_embeddings,
     to_diarized_json,
     to_json,
     to_text,
@@ -34,4 +35,13 @@ FORMATS: dict[str, Callable[[Transcript, Layout], Body]] = {
     "whisper_json": to_whisper_json,
 }
 
-__all__ = ["FORMATS", "PLAIN", "Body", "Layout", "diarized_segments", "heard_languages", "token_logprobs"]
+__all__ = [
+    "FORMATS",
+    "PLAIN",
+    "Body",
+    "Layout",
+    "diarized_segments",
+    "heard_languages",
+    "speaker_embeddings",
+    "token_logprobs",
+]

@@ -10,6 +10,7 @@ class Layout:
     `max_line_width` is in characters, `max_line_count` in lines per subtitle (only with a width), `max_words_per_line`
     in words (only without a width). `speaker_labels`: who talks is written where it is known. `languages`: json says
     which language was heard. `logprobs`: json carries those of all tokens.
+    `speaker_embeddings`: the speakers' voices are written, where they were kept.
     """
 
     granularities: tuple[str, ...] = ()
@@ -19,6 +20,7 @@ class Layout:
     highlight_words: bool = False
     speaker_labels: bool = True
     logprobs: bool = False
+    speaker_embeddings: bool = False
 
 
 PLAIN = Layout()

@@ -50,7 +50,7 @@ def to_verbose_json(transcript: Transcript, layout: Layout = PLAIN) -> dict[str,
         body["words"] = [_word(word) for word in transcript.words if word.start is not None]
     if transcript.warnings:
         body["warnings"] = list(transcript.warnings)
-    return body
+    return {**body, **speaker_embeddings(transcript, layout)}
 
 
 def to_diarized_json(transcript: Transcript, layout: Layout = PLAIN) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def to_diarized_json(transcript: Transcript, layout: Layout = PLAIN) -> dict[str
         "text": transcript.text,
         "segments": diarized_segments(transcript),
         "usage": _usage(transcript),
+        **speaker_embeddings(transcript, layout),
     }
 
 
@@ -77,6 +78,12 @@ def diarized_segments(transcript: Transcript) -> list[dict[str, Any]]:
         }
         for index, segment in enumerate(by_speaker(transcript.segments))
     ]
+
+
+def speaker_embeddings(transcript: Transcript, layout: Layout) -> dict[str, Any]:
+    """Return each speaker's voice under whisperx's name, where these are to be written."""
+    voices = {speaker: list(voice) for speaker, voice in transcript.voices.items()}
+    return {"speaker_embeddings": voices} if layout.speaker_embeddings else {}
 
 
 def _usage(transcript: Transcript) -> dict[str, Any]:

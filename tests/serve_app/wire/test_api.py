@@ -1,6 +1,7 @@
 """The HTTP API over fake presets: what is passed on, what is answered, and how errors look on the wire."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,19 @@ async def test_options_reach_the_preset(client: httpx.AsyncClient, presets: Fake
     options = presets.asked[0][2]
     assert options.decode == DecodeOptions("de", "transcribe", "Vorher.", None, (0.5,), 2)
     assert (options.diarize, options.speakers.num_speakers) == (True, 2)
+
+
+@pytest.mark.parametrize("response_format", ["verbose_json", "diarized_json", "whisper_json"])
+async def test_voices_are_written_where_they_are_asked_for(
+    client: httpx.AsyncClient, presets: FakePresets, response_format: str
+) -> None:
+    presets.transcript = replace(TRANSCRIPT, voices={"A": (0.5, -1.0), "B": (0.25, 0.0)})
+    asked = {"response_format": response_format, "diarize": "true"}
+    body = (await post(client, **asked, speaker_embeddings="true")).json()
+    assert body["speaker_embeddings"] == {"A": [0.5, -1.0], "B": [0.25, 0.0]}
+    assert presets.asked[0][2].speakers.embeddings
+    assert "speaker_embeddings" not in (await post(client, **asked)).json()
+    assert not presets.asked[1][2].speakers.embeddings
 
 
 async def test_blank_fields_are_absent(client: httpx.AsyncClient, presets: FakePresets) -> None:

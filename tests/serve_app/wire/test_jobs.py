@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,11 @@ async def test_the_jobs_own_choice_of_format_stays(client: httpx.AsyncClient) ->
         ({"timestamp_granularities[]": "word"}, "timestamp_granularities", "needs response_format=verbose_json"),
         ({"max_line_width": 20}, "max_line_width", "needs response_format=srt"),
         ({"include[]": "logprobs"}, "include", "submit the file again with include[]=logprobs"),
+        (
+            {"response_format": "verbose_json", "speaker_embeddings": "true"},
+            "speaker_embeddings",
+            "submit the file again with speaker_embeddings=true",
+        ),
         ({"stream": "true"}, "stream", "not streamed"),
         ({"respons_format": "srt"}, "respons_format", "did you mean 'response_format'?"),
     ],
@@ -184,6 +190,18 @@ async def test_a_subtitles_shape_goes_with_the_format_it_was_told_for(client: ht
     assert (await result(client, job, response_format="json")).json()["text"] == "Hello there. Bye."
     assert (await result(client, job, response_format="srt")).text.count("-->") == 2
     assert (await result(client, job, **told)).text == shaped
+
+
+async def test_voices_are_kept_for_every_format_that_can_hold_them(
+    client: httpx.AsyncClient, presets: FakePresets
+) -> None:
+    presets.transcript = replace(presets.transcript, voices={"A": (0.5, -1.0)})
+    told = {"response_format": "diarized_json", "speaker_embeddings": "true"}
+    job = await ended(client, await post(client, **told))
+    assert (await result(client, job)).json()["speaker_embeddings"] == {"A": [0.5, -1.0]}
+    other = {"response_format": "verbose_json"}
+    assert "speaker_embeddings" not in (await result(client, job, **other)).json()
+    assert "speaker_embeddings" in (await result(client, job, **other, speaker_embeddings="true")).json()
 
 
 async def test_a_file_may_come_as_the_bare_body(client: httpx.AsyncClient, presets: FakePresets) -> None:

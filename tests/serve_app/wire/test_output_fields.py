@@ -40,6 +40,8 @@ def test_what_is_asked_arrives() -> None:
         ({"response_format": "srt", "timestamp_granularities[]": ["word"]}, "timestamp_granularities"),
         ({"response_format": "text", "include[]": ["logprobs"]}, "include"),
         ({"response_format": "ctm", "word_probabilities": True}, "word_probabilities"),
+        ({"response_format": "json", "speaker_embeddings": True}, "speaker_embeddings"),
+        ({"response_format": "srt", "speaker_embeddings": True}, "speaker_embeddings"),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_name(values: dict[str, Any], param: str) -> None:

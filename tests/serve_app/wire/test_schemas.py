@@ -69,6 +69,7 @@ def test_a_format_asks_for_the_stages_it_needs(response_format: str, align: bool
         ({"timestamp_granularities[]": ["word"]}, "timestamp_granularities"),
         ({"timestamp_granularities[]": ["word"], "response_format": "srt"}, "timestamp_granularities"),
         ({"response_format": "diarized_json", "diarize": "false"}, "diarize"),
+        ({"response_format": "verbose_json", "speaker_embeddings": "true"}, "speaker_embeddings"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(fields: dict[str, Any], param: str) -> None:
@@ -195,6 +196,7 @@ def test_channels_heard_apart_are_placed_and_named() -> None:
     [
         ({"diarize": "true"}, "diarize"),
         ({"num_speakers": "2"}, "num_speakers"),
+        ({"speaker_embeddings": "true", "response_format": "diarized_json"}, "speaker_embeddings"),
         (
             {"known_speaker_names[]": ["A"], "known_speaker_references[]": ["data:;base64,AAEC"]},
             "known_speaker_references",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -60,6 +61,13 @@ async def test_speakers_come_as_segments(sdk: openai.AsyncOpenAI) -> None:
     ]
     assert [each.id for each in segments] == ["seg_0", "seg_1"]
     assert events[-1].text == "Hello there. Bye."
+
+
+async def test_a_streams_end_has_the_voices(sdk: openai.AsyncOpenAI, presets: FakePresets) -> None:
+    presets.transcript = replace(TRANSCRIPT, voices={"A": (0.5, -1.0)})
+    options = {"response_format": "diarized_json", "extra_body": {"speaker_embeddings": True}}
+    assert (await stream(sdk, **options))[-1].speaker_embeddings == {"A": [0.5, -1.0]}
+    assert not hasattr((await stream(sdk, response_format="diarized_json"))[-1], "speaker_embeddings")
 
 
 async def test_words_of_languages_without_spaces_are_not_parted(sdk: openai.AsyncOpenAI, presets: FakePresets) -> None:
