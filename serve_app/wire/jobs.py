@@ -68,6 +68,9 @@ class JobForm(TranscriptionForm):
             )
         return value
 
+    def _check_shown(self) -> None:
+        """Speakers may be told apart for any format: another one may be chosen later."""
+
     def choices(self) -> dict[str, Any]:
         """Return how the result is to be written."""
         return self.model_dump(mode="json", include=set(OutputFields.model_fields), exclude_defaults=True)

@@ -16,6 +16,10 @@ from serve_app.wire.uploads import check_source
 
 SPEAKER_FORMATS = ("diarized_json", "rttm")
 """Formats that cannot do without speakers."""
+SPEAKERLESS_FORMATS = ("json", "text", "tsv", "ctm")
+"""Formats that have no place for speakers."""
+OF_SPEAKERS = ("num_speakers", "min_speakers", "max_speakers", "speaker_embeddings")
+"""Fields that have no effect where speakers are not told apart by their voices."""
 TranslationFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "tsv", "whisper_json"]
 UNTIMED_FORMATS = ("json", "text", "rttm")
 """Formats that show no word's place, so that none is sought."""
@@ -143,15 +147,35 @@ class TranscriptionForm(OutputFields):
             raise BadRequest(f"language '{self.language}' is none of languages; give one of the two", "languages")
         if self.multilingual and self.languages:
             raise UnsupportedOption("'languages' cannot be told window by window; leave multilingual out", "languages")
+        if self.multilingual and self.language:
+            raise BadRequest(
+                "multilingual hears each window's language, language is given; leave one out", "multilingual"
+            )
+        if self.beam_size is not None and self.temperature > 0:
+            raise BadRequest("beam_size has no effect where temperature is above 0; leave one of them out", "beam_size")
         self._check_speakers()
+        self._check_shown()
 
     def _check_speakers(self) -> None:
         """See that nothing is asked of speakers who are not told apart; of channels `RequestOptions` does."""
         if self._diarizes or self.channels == "separate":
             return
-        for name in ("speaker_embeddings",):
-            if getattr(self, name):
-                raise BadRequest(f"{name} needs speakers to be told apart; send diarize=true, or leave it out", name)
+        for name in (name for name in self._of_speakers() if getattr(self, name)):
+            raise BadRequest(f"{name} needs speakers to be told apart; ask for diarized_json, or leave it out", name)
+
+    def _of_speakers(self) -> tuple[str, ...]:
+        """Return the fields that need speakers; OpenAI takes those of known ones with json and text, too."""
+        if self.response_format in ("json", "text") and self.diarize is None:
+            return OF_SPEAKERS
+        return (*OF_SPEAKERS, "known_speaker_names", "known_speaker_references")
+
+    def _check_shown(self) -> None:
+        """See that speakers who are told apart can be told of."""
+        if self._diarizes and self.channels == "mix" and self.response_format in SPEAKERLESS_FORMATS:
+            raise BadRequest(
+                f"diarize: {self.response_format} shows no speakers; ask for diarized_json, or leave diarize out",
+                "diarize",
+            )
 
 
 class TranslationForm(TranscriptionForm):

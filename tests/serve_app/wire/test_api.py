@@ -125,10 +125,16 @@ async def test_verbose_json_has_segments_unless_told_otherwise(client: httpx.Asy
 
 async def test_options_reach_the_preset(client: httpx.AsyncClient, presets: FakePresets) -> None:
     await post(
-        client, language="de", prompt="Vorher.", temperature="0.5", beam_size="2", diarize="true", num_speakers="2"
+        client,
+        language="de",
+        prompt="Vorher.",
+        temperature="0.5",
+        diarize="true",
+        num_speakers="2",
+        response_format="srt",
     )
     options = presets.asked[0][2]
-    assert options.decode == DecodeOptions("de", "transcribe", "Vorher.", None, (0.5,), 2)
+    assert options.decode == DecodeOptions("de", "transcribe", "Vorher.", None, (0.5,))
     assert (options.diarize, options.speakers.num_speakers) == (True, 2)
 
 

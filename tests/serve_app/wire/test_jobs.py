@@ -141,6 +141,16 @@ async def test_the_result_comes_in_any_format(
     assert answer.text.startswith(begins)
 
 
+@pytest.mark.parametrize("response_format", ["json", "text"])
+async def test_speakers_are_told_apart_for_a_format_that_is_chosen_later(
+    client: httpx.AsyncClient, response_format: str
+) -> None:
+    told = {"response_format": response_format, "diarize": "true", "num_speakers": "2"}
+    job = await ended(client, await post(client, **told))
+    answer = await result(client, job, response_format="rttm")
+    assert answer.text.startswith("SPEAKER audio 1 0.000")
+
+
 async def test_words_are_there_whatever_the_job_was_told(client: httpx.AsyncClient) -> None:
     job = await ended(client, await post(client))
     query = {"response_format": "verbose_json", "timestamp_granularities[]": ["word"]}

@@ -11,6 +11,9 @@ from serve_app.errors import BadRequest, UnsupportedOption
 from serve_app.options import DecodeOptions, Reference, RequestOptions, SpeakerOptions, SpeechOptions
 from serve_app.wire.schemas import TranscriptionForm, TranslationForm
 
+VOICE = "data:audio/wav;base64,AAEC"
+ANN = {"known_speaker_names[]": ["Ann"], "known_speaker_references[]": [VOICE]}
+
 
 def form(**fields: Any) -> TranscriptionForm:
     return TranscriptionForm.model_validate({"file": UploadFile(BytesIO(b"x")), **fields})
@@ -27,18 +30,23 @@ def test_every_field_reaches_its_stage() -> None:
             "language": "de",
             "prompt": "Vorher.",
             "temperature": "0.4",
-            "beam_size": "3",
+            "no_speech_threshold": "0.5",
             "keywords[]": ["Ray", "Serve"],
         },
         **{"diarize": "true", "num_speakers": "2", "min_speakers": "1", "max_speakers": "4"},
         response_format="verbose_json",
     )
     assert asked.options() == RequestOptions(
-        decode=DecodeOptions("de", "transcribe", "Vorher.", "Ray, Serve", (0.4,), 3),
+        decode=DecodeOptions("de", "transcribe", "Vorher.", "Ray, Serve", (0.4,), no_speech_threshold=0.5),
         align=True,
         diarize=True,
         speakers=SpeakerOptions(2, 1, 4),
     )
+
+
+def test_a_beam_is_searched_where_nothing_is_sampled() -> None:
+    assert form(beam_size="3").options().decode == DecodeOptions(beam_size=3)
+    assert form(beam_size="3", temperature="0").options().decode == DecodeOptions(beam_size=3)
 
 
 def test_options_can_be_keys_of_a_batch() -> None:
@@ -70,6 +78,17 @@ def test_a_format_asks_for_the_stages_it_needs(response_format: str, align: bool
         ({"timestamp_granularities[]": ["word"], "response_format": "srt"}, "timestamp_granularities"),
         ({"response_format": "diarized_json", "diarize": "false"}, "diarize"),
         ({"response_format": "verbose_json", "speaker_embeddings": "true"}, "speaker_embeddings"),
+        ({"multilingual": "true", "language": "en"}, "multilingual"),
+        ({"beam_size": "3", "temperature": "0.4"}, "beam_size"),
+        ({"num_speakers": "2"}, "num_speakers"),
+        ({"min_speakers": "2", "response_format": "srt"}, "min_speakers"),
+        ({"max_speakers": "2", "diarize": "false", "response_format": "vtt"}, "max_speakers"),
+        ({**ANN, "response_format": "verbose_json"}, "known_speaker_names"),
+        ({**ANN, "diarize": "false"}, "known_speaker_names"),
+        ({"known_speaker_references[]": [VOICE], "response_format": "srt"}, "known_speaker_references"),
+        ({"diarize": "true"}, "diarize"),
+        ({"diarize": "true", "response_format": "tsv"}, "diarize"),
+        ({"diarize": "true", "response_format": "text", "stream": "true"}, "diarize"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(fields: dict[str, Any], param: str) -> None:
@@ -77,6 +96,12 @@ def test_options_that_do_not_go_together_are_refused(fields: dict[str, Any], par
         form(**fields).options()
     assert caught.value.param == param
     assert param in str(caught.value)
+
+
+@pytest.mark.parametrize("response_format", ["json", "text"])
+def test_what_openai_takes_is_taken(response_format: str) -> None:
+    options = form(**ANN, response_format=response_format).options()
+    assert (options.diarize, [each.name for each in options.references]) == (False, ["Ann"])
 
 
 def test_every_option_of_decoding_and_hearing_reaches_its_stage() -> None:
