@@ -53,6 +53,7 @@ class JsonAnswer(BaseModel):
     usage: Duration
     languages: list[Language] | None = None
     logprobs: list[Logprob] | None = None
+    warnings: list[str] | None = None
 
 
 class WordAnswer(BaseModel):
@@ -117,6 +118,7 @@ class DiarizedAnswer(BaseModel):
     text: str
     segments: list[DiarizedSegment]
     usage: Duration
+    warnings: list[str] | None = None
     speaker_embeddings: dict[str, list[float]] | None = None
 
 
@@ -126,6 +128,7 @@ class WhisperAnswer(BaseModel):
     text: str
     segments: list[SegmentAnswer]
     language: str
+    warnings: list[str] | None = None
     speaker_embeddings: dict[str, list[float]] | None = None
 
 

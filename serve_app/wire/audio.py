@@ -1,10 +1,12 @@
 """`POST /v1/audio/transcriptions` and `/v1/audio/translations`: the whole answer in some format, or a stream of it."""
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import accumulate
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -23,6 +25,12 @@ from serve_app.wire.uploads import Uploads
 
 PROMPT_S = 2.0
 """How long a stream waits for its first event before it begins: what is refused at once has a status of its own."""
+
+WARNINGS = "X-Rayscribe-Warnings"
+"""The header by which plain text is told of with warnings."""
+LONGEST_LINE = 1000
+"""Characters of that header."""
+UNCODED = "".join(chr(code) for code in range(32, 127) if chr(code) != "%")
 
 ERRORS = errors(400, 404, 408, 413, 415, 503)
 PLAIN_OR_STREAM = {"text/plain": {"schema": {"type": "string"}}, "text/event-stream": {"schema": {"type": "string"}}}
@@ -90,7 +98,17 @@ def written(transcript: Transcript, form: TranscriptionForm) -> Response:
     body = FORMATS[form.response_format](transcript, form.layout())
     timing = ", ".join(f"{part};dur={seconds * 1000:.1f}" for part, seconds in transcript.timings.items())
     headers = {"Server-Timing": timing}
-    return PlainTextResponse(body, headers=headers) if isinstance(body, str) else JSONResponse(body, headers=headers)
+    if not isinstance(body, str):
+        return JSONResponse(body, headers=headers)
+    told = {WARNINGS: on_a_line(transcript.warnings)} if transcript.warnings else {}
+    return PlainTextResponse(body, headers={**headers, **told})
+
+
+def on_a_line(warnings: Sequence[str]) -> str:
+    """Join warnings for a header: printable ASCII, all else and % percent-encoded, as much as `LONGEST_LINE` holds."""
+    coded = [quote(character, safe=UNCODED) for character in "; ".join(warnings)]
+    sizes = accumulate(map(len, coded))
+    return "".join(each for each, size in zip(coded, sizes, strict=True) if size <= LONGEST_LINE)
 
 
 async def _stream(events: AsyncGenerator[Event], form: TranscriptionForm) -> Response:

@@ -11,7 +11,15 @@ from typing import Any
 from serve_app.errors import RayscribeError
 from serve_app.events import Deltas, Done, Event, Spoken
 from serve_app.transcript import Segment, Transcript
-from serve_app.wire.formats import PLAIN, Layout, diarized_segments, heard_languages, speaker_embeddings, token_logprobs
+from serve_app.wire.formats import (
+    PLAIN,
+    Layout,
+    diarized_segments,
+    heard_languages,
+    speaker_embeddings,
+    token_logprobs,
+    warnings,
+)
 from serve_app.wire.problems import body_of
 
 HEARTBEAT_S = 10.0
@@ -116,8 +124,9 @@ class _Writer:
             case Done(transcript):
                 yield from diarized_segments(transcript) if self._diarized else ()
                 about = {**heard_languages(transcript), **self._figures(transcript.segments)}
+                about |= warnings(transcript) | speaker_embeddings(transcript, self._layout)
                 done = {"type": "transcript.text.done", "text": transcript.text, **about}
-                yield {**done, **speaker_embeddings(transcript, self._layout), "usage": tokens(transcript)}
+                yield {**done, "usage": tokens(transcript)}
 
     def _figures(self, segments: Iterable[Segment]) -> dict[str, Any]:
         return {"logprobs": token_logprobs(segments)} if self._layout.logprobs else {}

@@ -14,6 +14,7 @@ from serve_app.wire.formats.openai import (
     to_text,
     to_verbose_json,
     token_logprobs,
+    warnings,
 )
 from serve_app.wire.formats.records import to_ctm, to_rttm, to_tsv
 from serve_app.wire.formats.subtitles import to_srt, to_vtt
@@ -44,4 +45,5 @@ __all__ = [
     "heard_languages",
     "speaker_embeddings",
     "token_logprobs",
+    "warnings",
 ]

@@ -10,8 +10,9 @@ from serve_app.wire.formats.layout import PLAIN, Layout
 
 
 def to_json(transcript: Transcript, layout: Layout = PLAIN) -> dict[str, Any]:
-    """`{"text", "languages", "logprobs", "usage"}`: the language where something was heard, the rest on request."""
+    """`{"text", "languages", "logprobs", "usage", "warnings"}`: the first and usage always, the rest where there is any."""
     body: dict[str, Any] = {"text": transcript.text, **heard_languages(transcript), "usage": _usage(transcript)}
+    body |= warnings(transcript)
     return {**body, "logprobs": token_logprobs(transcript.segments)} if layout.logprobs else body
 
 
@@ -23,6 +24,11 @@ def to_text(transcript: Transcript, layout: Layout = PLAIN) -> str:
 def heard_languages(transcript: Transcript) -> dict[str, Any]:
     """Return OpenAI's list of languages, if anything was heard."""
     return {"languages": [{"code": transcript.language}]} if transcript.segments else {}
+
+
+def warnings(transcript: Transcript) -> dict[str, Any]:
+    """Return what was left undone or is doubtful, if anything."""
+    return {"warnings": list(transcript.warnings)} if transcript.warnings else {}
 
 
 def token_logprobs(segments: Iterable[Segment]) -> list[dict[str, Any]]:
@@ -48,9 +54,7 @@ def to_verbose_json(transcript: Transcript, layout: Layout = PLAIN) -> dict[str,
         body["segments"] = [segment_figures(index, segment) for index, segment in enumerate(transcript.segments)]
     if "word" in granularities:
         body["words"] = [_word(word) for word in transcript.words if word.start is not None]
-    if transcript.warnings:
-        body["warnings"] = list(transcript.warnings)
-    return {**body, **speaker_embeddings(transcript, layout)}
+    return {**body, **warnings(transcript), **speaker_embeddings(transcript, layout)}
 
 
 def to_diarized_json(transcript: Transcript, layout: Layout = PLAIN) -> dict[str, Any]:
@@ -61,6 +65,7 @@ def to_diarized_json(transcript: Transcript, layout: Layout = PLAIN) -> dict[str
         "text": transcript.text,
         "segments": diarized_segments(transcript),
         "usage": _usage(transcript),
+        **warnings(transcript),
         **speaker_embeddings(transcript, layout),
     }
 

@@ -4,15 +4,15 @@ from typing import Any
 
 from serve_app.transcript import Segment, Transcript, Word
 from serve_app.wire.formats.layout import PLAIN, Layout
-from serve_app.wire.formats.openai import segment_figures, speaker_embeddings
+from serve_app.wire.formats.openai import segment_figures, speaker_embeddings, warnings
 
 
 def to_whisper_json(transcript: Transcript, layout: Layout = PLAIN) -> dict[str, Any]:
-    """`{"text", "segments", "language"}`; words with granularity `word`; speakers and voices are additions of ours."""
+    """`{"text", "segments", "language"}`; words with granularity `word`; warnings, speakers, voices are ours."""
     words = "word" in layout.granularities
     segments = [_segment(index, segment, words) for index, segment in enumerate(transcript.segments)]
     body = {"text": transcript.text, "segments": segments, "language": transcript.language}
-    return {**body, **speaker_embeddings(transcript, layout)}
+    return {**body, **warnings(transcript), **speaker_embeddings(transcript, layout)}
 
 
 def _segment(index: int, segment: Segment, words: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -21,6 +22,7 @@ from serve_app.pipeline import PresetPipeline
 from serve_app.presets import PresetStatus
 from serve_app.transcript import Transcript
 from serve_app.wire.api import create_api
+from serve_app.wire.audio import on_a_line
 
 PATH = "/v1/audio/transcriptions"
 TRANSCRIPT = Transcript(
@@ -149,6 +151,23 @@ async def test_voices_are_written_where_they_are_asked_for(
     assert presets.asked[0][2].speakers.embeddings
     assert "speaker_embeddings" not in (await post(client, **asked)).json()
     assert not presets.asked[1][2].speakers.embeddings
+
+
+@pytest.mark.parametrize("response_format", ["text", "srt", "vtt", "tsv", "ctm", "rttm"])
+async def test_plain_text_has_its_warnings_in_a_header(
+    client: httpx.AsyncClient, presets: FakePresets, response_format: str
+) -> None:
+    assert "x-rayscribe-warnings" not in (await post(client, response_format=response_format)).headers
+    presets.transcript = replace(TRANSCRIPT, warnings=("no aligner for 'xx'", "50 % of it"))
+    answer = await post(client, response_format=response_format)
+    assert answer.headers["x-rayscribe-warnings"] == "no aligner for 'xx'; 50 %25 of it"
+
+
+def test_a_line_of_warnings_is_ascii_and_bounded() -> None:
+    assert on_a_line(["für\n"]) == "f%C3%BCr%0A"
+    assert on_a_line(["a" * 2000]) == "a" * 1000
+    assert on_a_line(["a" * 995 + "ü" * 9]) == "a" * 995  # no half of a character
+    assert unquote(on_a_line(["50 % für", "b"])) == "50 % für; b"
 
 
 async def test_blank_fields_are_absent(client: httpx.AsyncClient, presets: FakePresets) -> None:

@@ -126,10 +126,12 @@ def test_words_have_times_scores_and_speakers_and_unplaced_ones_are_left_out() -
     ]
 
 
-def test_verbose_json_says_what_was_left_undone() -> None:
-    body = to_verbose_json(replace(PLAIN, warnings=("no aligner",)))
+@pytest.mark.parametrize("name", ["json", "verbose_json", "diarized_json", "whisper_json"])
+def test_every_json_says_what_was_left_undone(name: str) -> None:
+    body = FORMATS[name](replace(PLAIN, warnings=("no aligner",)), Layout())
     assert isinstance(body, dict)
     assert body["warnings"] == ["no aligner"]
+    assert "warnings" not in FORMATS[name](PLAIN, Layout())
 
 
 def test_diarized_json_has_one_speaker_per_segment() -> None:

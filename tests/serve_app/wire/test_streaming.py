@@ -70,6 +70,12 @@ async def test_a_streams_end_has_the_voices(sdk: openai.AsyncOpenAI, presets: Fa
     assert not hasattr((await stream(sdk, response_format="diarized_json"))[-1], "speaker_embeddings")
 
 
+async def test_a_streams_end_says_what_was_left_undone(sdk: openai.AsyncOpenAI, presets: FakePresets) -> None:
+    assert not hasattr((await stream(sdk))[-1], "warnings")
+    presets.transcript = replace(TRANSCRIPT, warnings=("no aligner", "a doubt"))
+    assert (await stream(sdk))[-1].warnings == ["no aligner", "a doubt"]
+
+
 async def test_words_of_languages_without_spaces_are_not_parted(sdk: openai.AsyncOpenAI, presets: FakePresets) -> None:
     presets.transcript = Transcript("ja", 2.0, (segment("こん", 0, 1), segment("にちは", 1, 2)))
     *deltas, done = await stream(sdk)
