@@ -10,7 +10,7 @@ from serve_app.wire.formats.layout import PLAIN, Layout
 
 
 def to_json(transcript: Transcript, layout: Layout = PLAIN) -> dict[str, Any]:
-    """`{"text", "languages", "logprobs", "usage", "warnings"}`: the first and usage always, the rest where there is any."""
+    """`{"text", "languages", "logprobs", "usage", "warnings"}`: text and usage always, the rest where there is any."""
     body: dict[str, Any] = {"text": transcript.text, **heard_languages(transcript), "usage": _usage(transcript)}
     body |= warnings(transcript)
     return {**body, "logprobs": token_logprobs(transcript.segments)} if layout.logprobs else body
