@@ -24,9 +24,9 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """OpenAI's: each next one is tried when a window's text fails the thresholds."""
 
 
-def schedule(temperature: float) -> tuple[float, ...]:
-    """Return the temperatures to try for the one on OpenAI's wire: 0 is raised automatically, others are final."""
-    return TEMPERATURES if temperature == 0 else (temperature,)
+def schedule(*temperatures: float) -> tuple[float, ...]:
+    """Return the temperatures to try: 0 alone is raised automatically, another alone is final, several are a list."""
+    return TEMPERATURES if temperatures == (0,) else temperatures
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,17 @@ import json
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 import typer
+from pydantic import TypeAdapter
 
 from serve_app.config import StoreArgs, TranscriptionArgs, VadArgs
 from serve_app.errors import RayscribeError
 from serve_app.models.transcribers.interface import Transcriber
-from serve_app.options import DecodeOptions, RequestOptions, Task, schedule
+from serve_app.options import DecodeOptions, RequestOptions, schedule
 from serve_app.transcript import Transcript
 from serve_app.wire.formats import FORMATS, PLAIN
 
@@ -37,7 +39,10 @@ def main(
     initial_prompt: Annotated[str | None, typer.Option("--initial_prompt")] = None,
     hotwords: Annotated[str | None, typer.Option()] = None,
     clip_timestamps: Annotated[str | None, typer.Option("--clip_timestamps", help="start,end,start … in s")] = None,
-    temperature: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+    temperature: Annotated[str, typer.Option(help="0 to 1; several, with commas: tried in turn")] = "0",
+    logprob_threshold: Annotated[float, typer.Option("--logprob_threshold")] = -1.0,
+    compression_ratio_threshold: Annotated[float, typer.Option("--compression_ratio_threshold")] = 2.4,
+    no_speech_threshold: Annotated[float, typer.Option("--no_speech_threshold")] = 0.6,
     beam_size: Annotated[int, typer.Option("--beam_size")] = 5,
     suppress_numerals: Annotated[bool, typer.Option("--suppress_numerals")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
@@ -51,8 +56,13 @@ def main(
 
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     asked: dict[str, Any] = {"device": device, "compute_type": compute_type, "threads": threads, "beam_size": beam_size}
+    decode = DecodeOptions(
+        language, task, initial_prompt, hotwords, suppress_numerals=suppress_numerals,
+        logprob_threshold=logprob_threshold, compression_ratio_threshold=compression_ratio_threshold,
+        no_speech_threshold=no_speech_threshold,
+    )  # fmt: skip
     try:
-        options = _options(language, task, initial_prompt, hotwords, temperature, suppress_numerals, clip_timestamps)
+        options = _options(decode, temperature, clip_timestamps)
         transcript = asyncio.run(transcribe(_opened(audio), load(model, backend, asked), options))
     except (RayscribeError, ModelStoreError, ValueError, OSError) as error:
         typer.echo(f"error: {_said(error)}", err=True)
@@ -100,21 +110,12 @@ async def transcribe(upload: bytes | BinaryIO | Path, model: Transcriber, option
     return await PresetPipeline(LocalStages(model), listener.listen, decode).run(upload, options)
 
 
-def _options(
-    language: str | None,
-    task: Task,
-    prompt: str | None,
-    hotwords: str | None,
-    temperature: float,
-    numerals: bool,
-    clips_text: str | None,
-) -> RequestOptions:
-    from serve_app.wire.form_values import clips
+def _options(decode: DecodeOptions, temperature: str, clips_text: str | None) -> RequestOptions:
+    """Return the options with what is still text; raises for what cannot be read."""
+    from serve_app.wire.form_values import Temperatures, clips
 
-    decode = DecodeOptions(
-        language, task, prompt, hotwords, temperatures=schedule(temperature), suppress_numerals=numerals
-    )
-    return RequestOptions(decode, align=False, clips=clips(clips_text))
+    tried = schedule(*TypeAdapter(Temperatures).validate_python(temperature))
+    return RequestOptions(replace(decode, temperatures=tried), align=False, clips=clips(clips_text))
 
 
 def _opened(audio: str) -> bytes | Path:

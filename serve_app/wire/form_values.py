@@ -5,13 +5,17 @@ import binascii
 import json
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from serve_app.errors import BadRequest
 from serve_app.options import Reference
 from serve_app.windows import Clip, stretches
 
 MOST_REFERENCES = 20
+MOST_TEMPERATURES = 11
+"""A window that fails is decoded as often."""
 
 
 def clips(text: str | None) -> tuple[Clip, ...]:
@@ -27,6 +31,21 @@ def clips(text: str | None) -> tuple[Clip, ...]:
     found = tuple(zip_longest(seconds[::2], seconds[1::2]))
     stretches(found)
     return found
+
+
+def temperatures(value: Any) -> Any:
+    """Read one temperature or several, separated by commas, as they may be left out; pydantic checks each."""
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text.split(",") if text else (0.0,)
+
+
+Temperatures = Annotated[
+    tuple[Annotated[float, Field(ge=0, le=1)], ...],
+    Field(max_length=MOST_TEMPERATURES),
+    BeforeValidator(temperatures),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string"}]}),
+]
+"""One temperature, or several that are tried in turn: a number, or a list as text."""
 
 
 def server_vad(value: Any) -> Any:

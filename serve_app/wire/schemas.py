@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from serve_app.errors import BadRequest, UnsupportedOption
 from serve_app.options import Channels, DecodeOptions, RequestOptions, SpeakerOptions, SpeechOptions, hinted, schedule
 from serve_app.strict import Strict
-from serve_app.wire.form_values import clips, references, server_vad
+from serve_app.wire.form_values import Temperatures, clips, references, server_vad
 from serve_app.wire.output_fields import OutputFields
 from serve_app.wire.uploads import check_source
 
@@ -53,8 +53,9 @@ class TranscriptionForm(OutputFields):
     model: str | None = Field(default=None, description="a preset, or a name that the gateway maps to one")
     language: LanguageCode | None = Field(default=None, description="ISO 639 code; detected if absent")
     prompt: str | None = Field(default=None, description="text that could have come before, in the same language")
-    temperature: float = Field(
-        default=0.0, ge=0, le=1, description="0: beam search, raised if a text fails; else sampling"
+    initial_prompt: str | None = Field(default=None, description="openai-whisper's name of prompt")
+    temperature: Temperatures = Field(
+        default=(0.0,), description="0: beam search, raised if a text fails; else sampling; several: tried in turn"
     )
     keywords: list[str] = Field(default_factory=list, alias="keywords[]", description="words to listen for")
     chunking_strategy: ServerVad | None = Field(
@@ -109,9 +110,9 @@ class TranscriptionForm(OutputFields):
         return RequestOptions(
             decode=DecodeOptions(
                 language=language,
-                initial_prompt=self.prompt,
+                initial_prompt=self.prompt or self.initial_prompt,
                 hotwords=", ".join([*self.keywords, *filter(None, [self.hotwords])]) or None,
-                temperatures=schedule(self.temperature),
+                temperatures=schedule(*self.temperature),
                 beam_size=self.beam_size,
                 suppress_numerals=self.suppress_numerals,
                 logprob_threshold=self.logprob_threshold,
@@ -151,8 +152,10 @@ class TranscriptionForm(OutputFields):
             raise BadRequest(
                 "multilingual hears each window's language, language is given; leave one out", "multilingual"
             )
-        if self.beam_size is not None and self.temperature > 0:
+        if self.beam_size is not None and 0 not in self.temperature:
             raise BadRequest("beam_size has no effect where temperature is above 0; leave one of them out", "beam_size")
+        if self.prompt and self.initial_prompt:
+            raise BadRequest("initial_prompt is another name of prompt; give one of the two", "initial_prompt")
         self._check_speakers()
         self._check_shown()
 

@@ -49,10 +49,22 @@ def test_stdin_and_clips_and_a_prompt(clip: Path) -> None:
     assert done.stdout == "he falls with his sister before the party the rich student talks about\n"
 
 
+def test_thresholds_say_which_temperature_is_the_last_one_tried(clip: Path) -> None:
+    line = (str(clip), *WHISPER, "--language", "en", "--clip_timestamps", "0,5", "--temperature", "0,0.4")
+    strict = ("--logprob_threshold", "-0.0", "--no_speech_threshold", "1")
+    (doubtful,) = json.loads(run(*line, *strict).stdout)["segments"]
+    assert doubtful["suspect"]
+    (good,) = json.loads(run(*line, "--compression_ratio_threshold", "9").stdout)["segments"]
+    assert (good["temperature"], "suspect" in good) == (0.0, False)
+    repetitive = json.loads(run(*line, "--compression_ratio_threshold", "0.1").stdout)["segments"]
+    assert all(segment["suspect"] for segment in repetitive)
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         (("--clip_timestamps", "0,x"), "no list of seconds"),
+        (("--temperature", "0,1.5"), "less than or equal to 1"),
         (("--backend", "wisper-cpp"), "did you mean 'whisper-cpp'"),
         (("--compute_type", "float16"), "needs a GPU"),
         (("--compute_type", "int3"), "Input should be"),

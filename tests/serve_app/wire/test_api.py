@@ -170,6 +170,11 @@ def test_a_line_of_warnings_is_ascii_and_bounded() -> None:
     assert unquote(on_a_line(["50 % für", "b"])) == "50 % für; b"
 
 
+async def test_temperatures_come_as_a_list(client: httpx.AsyncClient, presets: FakePresets) -> None:
+    assert (await post(client, temperature="0,0.4")).status_code == 200
+    assert presets.asked[0][2].decode.temperatures == (0.0, 0.4)
+
+
 async def test_blank_fields_are_absent(client: httpx.AsyncClient, presets: FakePresets) -> None:
     blank = dict.fromkeys(("language", "prompt", "temperature", "response_format", "keywords[]", "stream"), "")
     assert (await post(client, **blank)).status_code == 200

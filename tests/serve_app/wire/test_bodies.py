@@ -124,6 +124,8 @@ async def test_json_has_the_fields_of_the_form(client: httpx.AsyncClient) -> Non
     wrong = {**body, "chunking_strategy": {"type": "server_vad", "threshold": 3}}
     assert is_refused(await client.post(PATH, json=wrong), "chunking_strategy", "less than 1")
     assert is_refused(await client.post(PATH, json={**body, "clip_timestamps": [5, 3]}), "clip_timestamps", "before")
+    assert is_refused(await client.post(PATH, json={**body, "temperature": [0, 0.4]}), "url", "limits.fetch.allow")
+    assert is_refused(await client.post(PATH, json={**body, "temperature": [0, 4]}), "temperature", "less than")
     assert is_refused(await client.post(PATH, json={**body, "model": ["fast", "x"]}), "model", "more than once")
     assert is_refused(await client.post(PATH, json={**body, "temperatur": 0}), "temperatur", "did you mean")
     assert is_refused(await client.post(PATH, json={"model": "fast"}), "file", "or name it by 'url'")

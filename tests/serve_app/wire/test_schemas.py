@@ -8,7 +8,7 @@ from fastapi import UploadFile
 from pydantic import ValidationError
 
 from serve_app.errors import BadRequest, UnsupportedOption
-from serve_app.options import DecodeOptions, Reference, RequestOptions, SpeakerOptions, SpeechOptions
+from serve_app.options import TEMPERATURES, DecodeOptions, Reference, RequestOptions, SpeakerOptions, SpeechOptions
 from serve_app.wire.schemas import TranscriptionForm, TranslationForm
 
 VOICE = "data:audio/wav;base64,AAEC"
@@ -49,6 +49,28 @@ def test_a_beam_is_searched_where_nothing_is_sampled() -> None:
     assert form(beam_size="3", temperature="0").options().decode == DecodeOptions(beam_size=3)
 
 
+@pytest.mark.parametrize(
+    ("given", "tried"),
+    [
+        ("0,0.4,0.8", (0.0, 0.4, 0.8)),
+        ([0, 0.5], (0.0, 0.5)),
+        (" 0.2, 0.6", (0.2, 0.6)),
+        ("0.4", (0.4,)),
+        (0, TEMPERATURES),
+    ],
+)
+def test_several_temperatures_are_tried_in_turn_and_one_is_openais(given: Any, tried: tuple[float, ...]) -> None:
+    assert form(temperature=given).options().decode.temperatures == tried
+
+
+def test_a_list_with_zero_has_a_beam() -> None:
+    assert form(temperature="0,0.4", beam_size="3").options().decode.beam_size == 3
+
+
+def test_openai_whispers_name_of_the_prompt_is_known() -> None:
+    assert form(initial_prompt="Before.").options() == form(prompt="Before.").options()
+
+
 def test_options_can_be_keys_of_a_batch() -> None:
     assert hash(form(language="de").options()) == hash(form(language="de").options())
 
@@ -80,6 +102,8 @@ def test_a_format_asks_for_the_stages_it_needs(response_format: str, align: bool
         ({"response_format": "verbose_json", "speaker_embeddings": "true"}, "speaker_embeddings"),
         ({"multilingual": "true", "language": "en"}, "multilingual"),
         ({"beam_size": "3", "temperature": "0.4"}, "beam_size"),
+        ({"beam_size": "3", "temperature": "0.2,0.4"}, "beam_size"),
+        ({"prompt": "A.", "initial_prompt": "B."}, "initial_prompt"),
         ({"num_speakers": "2"}, "num_speakers"),
         ({"min_speakers": "2", "response_format": "srt"}, "min_speakers"),
         ({"max_speakers": "2", "diarize": "false", "response_format": "vtt"}, "max_speakers"),
@@ -158,6 +182,9 @@ def test_arrays_come_with_or_without_brackets(given: str) -> None:
         ({"language": "EN"}, "language"),
         ({"temperature": "1.5"}, "temperature"),
         ({"temperature": "warm"}, "temperature"),
+        ({"temperature": "0,1.5"}, "temperature"),
+        ({"temperature": "0,,1"}, "temperature"),
+        ({"temperature": ",".join(["0"] * 12)}, "temperature"),
         ({"response_format": "xml"}, "response_format"),
         ({"timestamp_granularities[]": ["letter"]}, "timestamp_granularities[]"),
         ({"num_speakers": "0"}, "num_speakers"),
