@@ -39,7 +39,8 @@ class _Waiting(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Awaits a lane's `run(key, items)` for up to `size` waiting items of equal key; owners of items take turns.
 
-    `size` may be changed at any time; it holds for the next batch.
+    `size` may be changed at any time, as may `beside`, the most items of a batch that starts beside another (none: as
+    many as of any); they hold for the next batch.
 
     There is no timer: an idle model starts at once, a busy one finds the next batch already gathered. An item whose
     caller went away is dropped before it reaches the model.
@@ -50,8 +51,8 @@ class Batcher(Generic[Item, Result]):
     end of the short ones that run, once, and is small while such may come.
     """
 
-    def __init__(self, lanes: Sequence[Run[Item, Result]], size: int) -> None:
-        self.size = size
+    def __init__(self, lanes: Sequence[Run[Item, Result]], size: int, beside: int | None = None) -> None:
+        self.size, self.beside = size, beside
         self._lanes, self._free = tuple(lanes), list(lanes)
         self._queues: dict[Hashable, deque[_Waiting[Item, Result]]] = {}
         self._running: Counter[Hashable] = Counter()
@@ -73,7 +74,7 @@ class Batcher(Generic[Item, Result]):
             self._free.remove(run)
             owners = [waiting.owner for waiting in batch]
             self._running.update(owners)
-            full = len(batch) == self._courtesy.most(owners[0], self.size)
+            full = len(batch) == self._most(owners[0])
             task = asyncio.create_task(self._answer(run, batch, full=full))
             self._courtesy.began(task, owners)
             self._batches.add(task)
@@ -106,7 +107,7 @@ class Batcher(Generic[Item, Result]):
         batch: list[_Waiting[Item, Result]] = []
         idle = (owner for owner in self._queues if not (self._batches and self._running[owner]))
         turn = [owner for owner in idle if not self._courtesy.gives_way(owner)]
-        most = self._courtesy.most(turn[0], self.size) if turn else 0
+        most = self._most(turn[0]) if turn else 0
         while turn and len(batch) < most:
             owner = turn.pop(0)
             if waiting := _take(self._queues[owner], batch[0].key if batch else None):
@@ -114,6 +115,11 @@ class Batcher(Generic[Item, Result]):
                 self._queues[owner] = self._queues.pop(owner)  # to the end of the line
                 turn.append(owner)
         return batch
+
+    def _most(self, owner: Hashable) -> int:
+        """Return how large a batch may be that starts now with an item of this owner."""
+        most = self._courtesy.most(owner, self.size)
+        return most if self.beside is None or not self._batches else min(most, self.beside)
 
     def _forget_the_gone(self) -> None:
         for owner, queue in list(self._queues.items()):

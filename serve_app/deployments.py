@@ -28,6 +28,7 @@ from serve_app.listening import Listener, speech_settings
 from serve_app.loaders import load_aligner, load_diarizer, load_transcriber
 from serve_app.loading import loaded
 from serve_app.models.calibration import pending
+from serve_app.models.devices import beside
 from serve_app.options import AlignOptions, DecodeOptions, RequestOptions, SpeakerOptions
 from serve_app.parcels import Parcel, unpacked
 from serve_app.pipeline import PresetPipeline
@@ -62,10 +63,12 @@ class Transcription:
         self._model = load_model(args, store)
         self._batcher: Batcher[Audio, WindowText] = Batcher(threaded(self._decode, LANES), self._model.batch_size)
         self._detecting: Batcher[Audio, dict[str, float]] = Batcher(threaded(self._detect), self._model.batch_size)
+        self._resize(self._model.batch_size)
         self._tuner = Tuner(pending(self._model), self._resize)
 
     def _resize(self, batch_size: int) -> None:
         self._batcher.size = self._detecting.size = batch_size
+        self._batcher.beside = beside(_device(self._model, self._args), batch_size)
 
     def _decode(self, key: Hashable, clips: Sequence[Audio]) -> list[WindowText]:
         options, temperature = cast(tuple[DecodeOptions, float], key)
@@ -154,7 +157,8 @@ class Diarization:
     ) -> None:
         self._args = args
         self._model = load_model(args, store)
-        self._batcher: Batcher[Callable[[], Any], Any] = Batcher(threaded(_call, LANES), 1)
+        lanes = 1 if _device(self._model, args) == "cuda" else LANES  # a block's activations fill a GPU's memory
+        self._batcher: Batcher[Callable[[], Any], Any] = Batcher(threaded(_call, lanes), 1)
 
     async def wake(self) -> None:
         """Answer once the model is loaded."""

@@ -35,7 +35,7 @@ def _row(share: Share, catalog: Catalog | None) -> list[str]:
     need = share.need(catalog)
     if need is None:
         return [*start, "unknown: give memory_mb in models.yaml", "", "", "", "", f"{share.num_gpus:g}", f"{room:.1f}"]
-    parts = [f"{need.weights:.2f}", f"{CUDA_GB:.1f}", f"{need.work:.1f}", f"{need.batch} × {need.window:.2f}"]
+    parts = [f"{need.weights:.2f}", f"{CUDA_GB:.1f}", need.work_text, need.windows_text]
     least = need.smallest_share(share.device_gb) if share.device_gb else None
     fits = "" if need.total <= room else "  too little"
     return [

@@ -1,4 +1,7 @@
-"""What a stage needs of a GPU's memory, in GB (10⁹ bytes): `weights + CUDA + work + batch_size × window`.
+"""What a stage needs of a GPU's memory, in GB (10⁹ bytes): `weights + CUDA + work + windows × window`.
+
+Two batches run at once, each with work of its own: on a GPU `batch_size` windows and a quarter of that beside them, on
+a CPU twice `batch_size`. A lock or a single lane lets one in: whisper.cpp, alignment, diarization on a GPU.
 
 - weights: `memory_mb` of the catalog, which is for the compute type that the snapshot is saved in; loaded as another
   one they take 1 (int8…), 2 (float16, bfloat16, int16) or 4 (float32) bytes a parameter.
@@ -24,7 +27,7 @@ import numpy as np
 from model_store.publishing.catalog import Catalog, Entry
 from model_store.references import Reference
 from serve_app.config import AlignmentArgs, DiarizationArgs, TranscriptionArgs
-from serve_app.models.devices import CUDA_GB
+from serve_app.models.devices import CUDA_GB, beside
 
 StageArgs = TranscriptionArgs | AlignmentArgs | DiarizationArgs
 
@@ -49,17 +52,38 @@ PYANNOTE_CHUNK_CPU_GB = 0.06
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """The memory that one replica of a stage needs, in GB; `batch` windows (or chunks) of `window` GB are at work."""
+    """The memory that one replica of a stage needs, in GB; `batch` windows (or chunks) of `window` GB are at work.
+
+    With `second` another batch runs beside it, with as much `work`: as large as that device (`cpu`, `cuda`) lets it be.
+    """
 
     weights: float
     work: float
     window: float
     batch: int
+    second: str | None = None
+
+    @property
+    def beside(self) -> int:
+        """Return the windows of the second batch."""
+        return (beside(self.second, self.batch) or self.batch) if self.second else 0
 
     @property
     def total(self) -> float:
         """Return the GB of one replica."""
-        return CUDA_GB + self.weights + self.work + self.batch * self.window
+        batches = 2 if self.second else 1
+        return CUDA_GB + self.weights + batches * self.work + (self.batch + self.beside) * self.window
+
+    @property
+    def work_text(self) -> str:
+        """Return `2 × 0.7`: the work of all batches."""
+        return f"{'2 × ' if self.second and self.work else ''}{self.work:.1f}"
+
+    @property
+    def windows_text(self) -> str:
+        """Return `(16 + 4) × 0.22`: the windows of all batches."""
+        windows = f"({self.batch} + {self.beside})" if self.second else f"{self.batch}"
+        return f"{windows} × {self.window:.2f}"
 
     def smallest_share(self, device_gb: float) -> float | None:
         """Return the smallest `num_gpus`, in hundredths, that holds it; None when the whole GPU does not."""
@@ -68,12 +92,12 @@ class Need:
 
     def largest_batch(self, room_gb: float) -> int:
         """Return the largest batch that fits; 0 when not even one window does."""
-        left = room_gb - replace(self, batch=0).total
-        return max(0, min(self.batch, math.floor(round(left / self.window, 6))))
+        sizes = range(self.batch, 0, -1)
+        return next((size for size in sizes if round(replace(self, batch=size).total - room_gb, 6) <= 0), 0)
 
     def __str__(self) -> str:
-        parts = f"weights {self.weights:.1f}, CUDA {CUDA_GB:.1f}, work {self.work:.1f}"
-        return f"{self.total:.1f} GB ({parts}, {self.batch} × {self.window:.2f} at work)"
+        parts = f"weights {self.weights:.1f}, CUDA {CUDA_GB:.1f}, work {self.work_text}"
+        return f"{self.total:.1f} GB ({parts}, {self.windows_text} at work)"
 
 
 def need_of(args: StageArgs, catalog: Catalog) -> Need | None:
@@ -105,8 +129,9 @@ def _need(args: StageArgs, entries: list[Entry]) -> Need:
         case AlignmentArgs():
             return _wav2vec2(args, entries)
         case DiarizationArgs():
-            chunk = PYANNOTE_CHUNK_CPU_GB if args.device == "cpu" else PYANNOTE_CHUNK_GB
-            return Need(entries[0].memory_mb / 1000, 0, chunk, args.batch_size)
+            on_cpu = args.device == "cpu"
+            chunk = PYANNOTE_CHUNK_CPU_GB if on_cpu else PYANNOTE_CHUNK_GB
+            return Need(entries[0].memory_mb / 1000, 0, chunk, args.batch_size, "cpu" if on_cpu else None)
 
 
 def _whisper(args: TranscriptionArgs, entry: Entry) -> Need:
@@ -117,8 +142,8 @@ def _whisper(args: TranscriptionArgs, entry: Entry) -> Need:
     activations = 2 if loaded in FLOAT32_INSIDE else 1
     beams = max(1.0, args.beam_size / WIDEST_MEASURED_BEAM)
     work, window = WHISPER_GB[args.backend]
-    batch = 1 if args.backend == "whisper-cpp" else args.largest_batch
-    return Need(mb / 1000, work * scale * activations, window * scale * activations * beams, batch)
+    batch, second = (1, None) if args.backend == "whisper-cpp" else (args.largest_batch, args.device)
+    return Need(mb / 1000, work * scale * activations, window * scale * activations * beams, batch, second)
 
 
 def bytes_each(compute_type: str) -> float:

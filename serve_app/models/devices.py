@@ -14,12 +14,18 @@ from serve_app.errors import GpuUnavailable
 T = TypeVar("T")
 CUDA_GB = 0.5
 """What a process's CUDA context, its kernels and cuBLAS take, beside anything that an allocator hands out."""
-
+BESIDE = 4
+"""What the size of a batch is divided by on a GPU, where it starts beside another: both must fit into its memory."""
 MEND = "mend the driver (`nvidia-smi` must list a GPU here), free its memory, or reserve a share of it by num_gpus"
 logger = logging.getLogger("ray.serve.rayscribe")
 _telling = threading.Lock()
 _told: list[str] = []
 """Why the CPU is used in this process; the first reason was logged."""
+
+
+def beside(device: str, size: int) -> int | None:
+    """Return the most windows of a batch that starts beside another one of `size`; None: as many, as on a CPU."""
+    return None if device == "cpu" else max(1, size // BESIDE)
 
 
 def torch_sees_gpu() -> bool:

@@ -236,3 +236,15 @@ async def test_owners_take_turns_however_much_one_of_them_has_waiting(model: Mod
     assert sorted(model.batches[1][1]) == [1, 2, 100, 101]
     assert ("b", [200]) in model.batches[1:4]
     assert [item for item in model.items if item < 100] == list(range(13))
+
+
+async def test_a_batch_beside_another_is_as_small_as_told_and_counts_as_full(model: Model) -> None:
+    batcher = Batcher(threaded(model.run, 2), 4, beside=2)
+    long = [asyncio.create_task(batcher.submit("a", item, "long")) for item in range(4)]
+    await model.is_busy()
+    short = [asyncio.create_task(batcher.submit("a", 10 + item, "short")) for item in range(3)]
+    await asyncio.sleep(0)
+    model.may_go.set()
+    timed = await asyncio.wait_for(asyncio.gather(*long, *short), 10)
+    assert sorted(model.batches) == [("a", [0, 1, 2, 3]), ("a", [10, 11]), ("a", [12])]
+    assert [each.full for each in timed[:6]] == [True] * 6

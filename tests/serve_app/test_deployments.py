@@ -139,6 +139,25 @@ async def test_the_tuner_knows_what_is_at_work_and_its_batch_size_holds(monkeypa
     assert in_use == [4, 4, 4, 4, 5]
 
 
+@pytest.mark.parametrize(("device", "beside"), [("cuda", 4), ("cpu", None)])
+def test_a_batch_beside_another_is_a_quarter_on_a_gpu_also_after_a_change(device: str, beside: int | None) -> None:
+    args = TranscriptionArgs(model="m", device="cuda")
+    model: Any = FirstSample(batch_size=8)
+    model.device = device
+    stage = Transcription(args, STORE, lambda args, store: model)
+    assert stage._batcher.beside == (beside and 2)
+    stage._resize(16)
+    assert stage._batcher.beside == beside
+
+
+@pytest.mark.parametrize(("device", "lanes"), [("cuda", 1), ("cpu", 2)])
+def test_diarization_has_one_lane_on_a_gpu(device: str, lanes: int) -> None:
+    model: Any = Diarizer()
+    model.device = device
+    stage = Diarization(DiarizationArgs(model="m", device="cuda"), STORE, lambda args, store: model)
+    assert len(stage._batcher._lanes) == lanes
+
+
 async def test_transcription_never_mixes_options() -> None:
     model = FirstSample()
     stage = transcription(model)

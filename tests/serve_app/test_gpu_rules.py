@@ -29,8 +29,8 @@ MISTAKES = {
     "share that is too small": (
         "preset: high",
         "preset: high\n      gpu: {memory_gb: 4}",
-        "31: applications[high].deployments[Transcription].ray_actor_options.num_gpus: needs 1.5 GB (weights 0.5, "
-        "CUDA 0.5, work 0.2, 8 × 0.05 at work), but 0.25 of a GPU of 4 GB is 1.0; what fits: num_gpus: 0.39",
+        "31: applications[high].deployments[Transcription].ray_actor_options.num_gpus: needs 1.8 GB (weights 0.5, "
+        "CUDA 0.5, work 2 × 0.2, (8 + 2) × 0.05 at work), but 0.25 of a GPU of 4 GB is 1.0; what fits: num_gpus: 0.45",
     ),
     "GPU without memory": (
         "preset: high",

@@ -1,5 +1,7 @@
 """What stages need of a GPU, against the figures it is derived from, and what is said when a share is too small."""
 
+from dataclasses import replace
+
 import pytest
 
 from model_store.publishing.catalog import Catalog
@@ -35,15 +37,43 @@ def gb(args: TranscriptionArgs | AlignmentArgs | DiarizationArgs, catalog: Catal
     return need.total
 
 
+def alone(args: TranscriptionArgs, catalog: Catalog) -> float:
+    need = need_of(args, catalog)
+    assert need is not None
+    return replace(need, second=None).total
+
+
 @pytest.mark.parametrize(("batch", "measured_gb"), [(1, 4.5), (8, 6.1)])
 def test_large_whisper_needs_what_was_measured_of_it(catalog: Catalog, batch: int, measured_gb: float) -> None:
-    assert gb(whisper(batch_size=batch), catalog) == pytest.approx(measured_gb, abs=0.1)
+    assert alone(whisper(batch_size=batch), catalog) == pytest.approx(measured_gb, abs=0.1)
 
 
 @pytest.mark.parametrize(("backend", "measured_gb"), [("transformers", 4.96), ("whisper-cpp", 4.13)])
 def test_so_does_it_by_the_other_back_ends(catalog: Catalog, backend: str, measured_gb: float) -> None:
     args = whisper(batch_size=1, backend=backend, compute_type="default")
-    assert gb(args, catalog) == pytest.approx(measured_gb, abs=0.1)
+    assert alone(args, catalog) == pytest.approx(measured_gb, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("device", "batch", "windows"), [("cuda", 16, 20), ("cuda", 1, 2), ("auto", 16, 20), ("cpu", 16, 32)]
+)
+def test_a_second_batch_has_its_own_work_and_on_a_gpu_a_quarter_of_the_windows(
+    catalog: Catalog, device: str, batch: int, windows: int
+) -> None:
+    args = whisper(batch_size=batch, device=device, compute_type="default")
+    assert gb(args, catalog) == pytest.approx(0.5 + 3.088 + 2 * 0.7 + windows * 0.22)
+
+
+def test_transformers_decodes_two_batches_and_whisper_cpp_one(catalog: Catalog) -> None:
+    two, one = (whisper(backend=backend, compute_type="default") for backend in ("transformers", "whisper-cpp"))
+    assert gb(two, catalog) == pytest.approx(0.5 + 3.088 + (8 + 2) * 1.4)
+    assert gb(one, catalog) == alone(one, catalog)
+
+
+def test_a_diarizer_hears_two_blocks_at_once_on_a_cpu_only(catalog: Catalog) -> None:
+    on_cpu, on_gpu = (DiarizationArgs(model="voices", batch_size=8, device=device) for device in ("cpu", "cuda"))
+    assert gb(on_cpu, catalog) == pytest.approx(0.5 + 0.034 + 2 * 8 * 0.06)
+    assert gb(on_gpu, catalog) == pytest.approx(0.5 + 0.034 + 8 * 0.41)
 
 
 def test_whisper_cpp_decodes_one_window_whatever_is_asked(catalog: Catalog) -> None:
@@ -86,7 +116,7 @@ def test_a_small_model_is_scaled_by_layers_and_width(catalog: Catalog) -> None:
 
 
 def test_wider_beams_take_more_and_narrower_ones_are_not_trusted(catalog: Catalog) -> None:
-    assert gb(whisper(beam_size=10), catalog) - gb(whisper(), catalog) == pytest.approx(8 * 0.22)
+    assert gb(whisper(beam_size=10), catalog) - gb(whisper(), catalog) == pytest.approx((8 + 2) * 0.22)
     assert gb(whisper(beam_size=1), catalog) == gb(whisper(), catalog)
 
 
@@ -130,19 +160,21 @@ def test_the_largest_batch_fits_and_one_more_does_not() -> None:
     assert (need.largest_batch(4.0), need.largest_batch(3.99)) == (8, 7)
     assert need.largest_batch(2.0) == 0
     assert need.largest_batch(100.0) == 16
+    beside = Need(weights=1.0, work=0.5, window=0.25, batch=16, second="cuda")
+    assert (beside.largest_batch(5.0), beside.largest_batch(4.99)) == (8, 7)
 
 
 def test_what_fits_is_told_with_ways_that_do(catalog: Catalog) -> None:
     args = whisper(batch_size=16)
-    assert what_fits(args, catalog, 0.33, 24) is None
-    assert what_fits(args, catalog, 0.27, 24) == (
-        "needs 7.8 GB (weights 3.1, CUDA 0.5, work 0.7, 16 × 0.22 at work), but 0.27 of a GPU of 24 GB is 6.5; "
-        "what fits: num_gpus: 0.33 or batch_size: 9 or compute_type: int8_float16"
+    assert what_fits(args, catalog, 0.4, 24) is None
+    assert what_fits(args, catalog, 0.33, 24) == (
+        "needs 9.4 GB (weights 3.1, CUDA 0.5, work 2 × 0.7, (16 + 4) × 0.22 at work), but 0.33 of a GPU of 24 GB is "
+        "7.9; what fits: num_gpus: 0.4 or batch_size: 11 or compute_type: int8_float16"
     )
     for mended, share in (
-        (args, 0.33),
-        (whisper(batch_size=9), 0.27),
-        (whisper(batch_size=16, compute_type="int8_float16"), 0.27),
+        (args, 0.4),
+        (whisper(batch_size=11), 0.33),
+        (whisper(batch_size=16, compute_type="int8_float16"), 0.33),
     ):
         assert what_fits(mended, catalog, share, 24) is None
 

@@ -121,10 +121,11 @@ def test_command_prints_what_stages_need_and_have(tmp_path: Path, capsys: pytest
     assert main([str(path), "--gpu", "4GB"]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[-1].split() == [
-        *("high", "Transcription", "whisper-small@latest", "0.48", "0.5", "0.2", "8", "×", "0.05", "1.5", "0.25"),
-        *("1.0", "too", "little", "0.39"),
+        *("high", "Transcription", "whisper-small@latest", "0.48", "0.5", "2", "×", "0.2"),
+        *("(8", "+", "2)", "×", "0.05", "1.8", "0.25"),
+        *("1.0", "too", "little", "0.45"),
     ]
-    assert err.endswith("what fits: num_gpus: 0.39\n")
+    assert err.endswith("what fits: num_gpus: 0.45\n")
     assert main([str(path), "--gpu", "8GB"]) == 0
     assert "too little" not in capsys.readouterr().out
 
