@@ -223,6 +223,8 @@ def _summary(path: Path, gpu_gb: float | None) -> str:
     unchecked = [share for share in shares_of(config.apps) if not share.device_gb]
     gpus = f"; GPUs: {fewest:g} awake, {most:g} at most" if most else ""
     note = "; their memory is not checked: give args.gpu.memory_gb, or --gpu 24GB" if unchecked else ""
+    if most and config.catalog is None:
+        note += f"; memory not checked: no {CATALOG} beside it"
     return f"{len(config.document['applications'])} applications, presets {', '.join(config.presets)}{gpus}{note}"
 
 

@@ -114,6 +114,15 @@ def test_command_prints_a_line_per_file_or_problem(tmp_path: Path, capsys: pytes
     assert main([str(CONFIGS / "local.yaml")]) == 0
 
 
+def test_command_says_that_memory_was_not_checked_without_a_catalog(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "alone.yaml"
+    path.write_text(GOOD)
+    assert main([str(path)]) == 0
+    assert "; memory not checked: no models.yaml beside it)" in capsys.readouterr().out
+
+
 def test_command_prints_what_stages_need_and_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "small.yaml"
     path.write_text(GOOD)
