@@ -124,9 +124,6 @@ class TranscriptionArgs(DeviceArgs):
     batch_size: Annotated[int | Literal["auto"], _number_or_auto(1, 256)] = Field(
         default="auto", description="windows decoded together at most; auto: as measured on this machine"
     )
-    workers: Annotated[int | Literal["auto"], _number_or_auto(1, 8)] = Field(
-        default="auto", description="batches decoded at once; auto: two where that was measured to be faster, else one"
-    )
     beam_size: int = Field(default=5, ge=1, le=16)
 
     @property

@@ -72,8 +72,14 @@ class Transcription:
 
     def _decode(self, key: Hashable, clips: Sequence[Audio]) -> list[WindowText]:
         options, temperature = cast(tuple[DecodeOptions, float], key)
-        texts: list[WindowText] = self._model.transcribe(clips, options, temperature)
-        return texts
+        some = self._together(options)
+        parts = (clips[start : start + some] for start in range(0, len(clips), some))
+        return [text for part in parts for text in self._model.transcribe(part, options, temperature)]
+
+    def _together(self, options: DecodeOptions) -> int:
+        """Return how many windows may be decoded together: fewer with a beam that is wider than the memory is for."""
+        widest = self._args.beam_size
+        return max(1, self._batcher.size * widest // max(widest, options.beam_size or widest))
 
     def _detect(self, key: Hashable, clips: Sequence[Audio]) -> list[dict[str, float]]:
         heard: list[dict[str, float]] = self._model.detect(clips)

@@ -1,4 +1,4 @@
-"""Batch size and batches at once, measured on this machine once, in a quiet moment, and kept beside the node cache.
+"""The batch size, measured on this machine once, in a quiet moment, and kept beside the node cache.
 
 How much batching gains depends on the model, the device and the threads: on busy cores larger batches can even lose.
 """
@@ -9,7 +9,6 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -31,14 +30,14 @@ GAINING = 0.8
 UNMEASURED_CPU, UNMEASURED_GPU = 4, 16
 """Windows in a batch until their number was measured."""
 BUDGET_S = 4.0
-"""What measuring sizes may take, and two batches at once again; sizes 1 and 2 are measured whatever they take."""
+"""What measuring may take; sizes 1 and 2 are measured whatever they take."""
 ROUNDS = 2
 """The quicker of two rounds counts: the first also pays for memory."""
 PATIENCE_S = 120.0
 """How long a process waits while others of its machine measure."""
 LIBRARIES = ("ctranslate2", "faster-whisper")
 """The default back end's."""
-FORMAT = 1
+FORMAT = 2
 
 logger = logging.getLogger("ray.serve.rayscribe")
 
@@ -50,7 +49,6 @@ class Measurable(Protocol):
     """What is measured; back ends that gain by batching are."""
 
     threads: int
-    workers: int
 
     @property
     def device(self) -> str:
@@ -66,10 +64,9 @@ class Measurable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Windows per batch, batches at once, and the seconds per window that were measured for each batch size."""
+    """Windows per batch, and the seconds per window that were measured for each batch size."""
 
     batch_size: int
-    at_once: int
     seconds_per_window: dict[int, float] = field(default_factory=dict)
 
 
@@ -152,7 +149,6 @@ def key_of(
         "threads": model.threads,
         "beam_size": args.beam_size,
         "largest_batch": args.largest_batch,
-        "workers": args.workers,
         "libraries": {name: version(name) for name in libraries},
     }
 
@@ -164,16 +160,13 @@ def place(cache: Path | str, key: Mapping[str, Any]) -> Path:
 
 
 def measured(model: Measurable, args: TranscriptionArgs, clock: Clock = time.perf_counter) -> Tuning:
-    """Measure: the smallest batch near the best throughput, then whether two such batches at once do more."""
+    """Measure: the smallest batch near the best throughput."""
     most = args.largest_batch
     seconds, too_slow = _by_size(model, [*(size for size in SIZES if size < most), most], clock)
     batch_size = smallest_good(seconds)
     if too_slow and batch_size == max(seconds) and seconds[batch_size] <= GAINING * seconds[batch_size // 2]:
         batch_size = min(most, 2 * batch_size)
-    at_once = args.workers
-    if at_once == "auto":
-        at_once = _worth_two(model, batch_size, seconds[batch_size], clock) if batch_size in seconds else 1
-    return Tuning(batch_size, at_once, seconds)
+    return Tuning(batch_size, seconds)
 
 
 def smallest_good(seconds_per_window: Mapping[int, float]) -> int:
@@ -208,14 +201,6 @@ def _by_size(model: Measurable, sizes: Iterable[int], clock: Clock) -> tuple[dic
 
 def _in_vain(seconds: list[float]) -> bool:
     return len(seconds) > 2 and min(seconds[-2:]) > ENOUGH * min(seconds[:-2])
-
-
-def _worth_two(model: Measurable, size: int, alone: float, clock: Clock) -> int:
-    if 2 * ROUNDS * size * alone > BUDGET_S:
-        return 1
-    with ThreadPoolExecutor(2) as pool:
-        took = _quickest(lambda: list(pool.map(model.forced, [size, size])), clock, first=False)
-    return 2 if took is not None and took / (2 * size) < ENOUGH * alone else 1
 
 
 def _quickest(run: Callable[[], object], clock: Clock, first: bool) -> float | None:
@@ -255,20 +240,19 @@ def _kept(path: Path, key: Mapping[str, Any]) -> Tuning | None:
         if kept["key"] != key:
             return None
         seconds = {int(size): float(value) for size, value in kept["seconds_per_window"].items()}
-        tuning = Tuning(int(kept["batch_size"]), int(kept["at_once"]), seconds)
+        tuning = Tuning(int(kept["batch_size"]), seconds)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("%s is no calibration (%s: %s); it is measured again", path, type(error).__name__, error)
         return None
-    return tuning if tuning.at_once >= 1 and 1 <= tuning.batch_size <= key["largest_batch"] else None
+    return tuning if 1 <= tuning.batch_size <= key["largest_batch"] else None
 
 
 def _keep(path: Path, key: Mapping[str, Any], tuning: Tuning) -> None:
     kept = {
         "key": key,
         "batch_size": tuning.batch_size,
-        "at_once": tuning.at_once,
         "seconds_per_window": tuning.seconds_per_window,
     }
     try:

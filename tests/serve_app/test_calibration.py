@@ -34,22 +34,18 @@ DIGEST = "a" * 64
 class Written:
     """A model of which a batch takes what `cost(size)` says, on a clock of its own; `room` windows fit in memory."""
 
-    device, compute_type, threads, workers = "cpu", "int8", 2, 2
+    device, compute_type, threads = "cpu", "int8", 2
 
-    def __init__(self, cost: Callable[[int], float], at_once: float = 2.0, room: int = 1000) -> None:
+    def __init__(self, cost: Callable[[int], float], room: int = 1000) -> None:
         self.now = 0.0
         self.batches: list[int] = []
-        self._cost, self._at_once, self._room = cost, at_once, room
-        self._lock = threading.Lock()
+        self._cost, self._room = cost, room
 
     def forced(self, size: int) -> None:
-        """Take time; in other threads than the main one, where two run at once, `at_once` / 2 of it each."""
         if size > self._room:
             raise RuntimeError("CUDA failed with error out of memory")
-        alone = threading.current_thread() is threading.main_thread()
-        with self._lock:
-            self.batches.append(size)
-            self.now += self._cost(size) * (1.0 if alone else self._at_once / 2)
+        self.batches.append(size)
+        self.now += self._cost(size)
 
     def clock(self) -> float:
         return self.now
@@ -75,7 +71,7 @@ def test_the_smallest_batch_near_the_best_is_taken() -> None:
     tuning = run(model)
     assert tuning.seconds_per_window == pytest.approx({1: 0.1, 2: 0.08, 4: 0.05, 8: 0.04, 16: 0.03875})
     assert tuning.batch_size == 8
-    assert model.batches == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, *[8] * 4]
+    assert model.batches == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16]
 
 
 def test_where_batching_gains_nothing_windows_go_one_by_one_and_measuring_ends_early() -> None:
@@ -84,30 +80,14 @@ def test_where_batching_gains_nothing_windows_go_one_by_one_and_measuring_ends_e
     assert max(model.batches) == 4
 
 
-@pytest.mark.parametrize(("at_once", "wanted"), [(1.0, 2), (1.85, 2), (1.95, 1), (2.0, 1), (3.0, 1)])
-def test_two_batches_at_once_only_where_they_gain(at_once: float, wanted: int) -> None:
-    assert run(Written(lambda size: 0.01, at_once)).at_once == wanted
-
-
-def test_two_batches_that_do_not_fit_at_once_are_no_gain() -> None:
-    class Small(Written):
-        def forced(self, size: int) -> None:
-            if threading.current_thread() is not threading.main_thread():
-                raise RuntimeError("CUDA failed with error out of memory")
-            super().forced(size)
-
-    assert run(Small(lambda size: 0.01)).at_once == 1
-
-
 def test_the_first_round_pays_for_memory_and_does_not_count() -> None:
     model = Written(lambda size: 0.01 * size if model.batches.count(size) > 1 else 0.05 * size)
     assert run(model).seconds_per_window == pytest.approx({1: 0.01, 2: 0.01, 4: 0.01})
 
 
-def test_given_numbers_bound_the_batch_and_settle_the_workers() -> None:
+def test_a_given_number_bounds_the_batch() -> None:
     model = Written(lambda size: 0.01)
-    tuning = run(model, TranscriptionArgs(model="m", batch_size=6, workers=3))
-    assert (tuning.batch_size, tuning.at_once) == (6, 3)
+    assert run(model, TranscriptionArgs(model="m", batch_size=6)).batch_size == 6
     assert sorted(set(model.batches)) == [1, 2, 4, 6]
     assert run(Written(lambda size: 0.01), TranscriptionArgs(model="m", batch_size=1)).batch_size == 1
 
@@ -120,7 +100,7 @@ def test_a_slow_model_is_not_measured_for_long() -> None:
     model = Written(lambda size: 0.5 + 3 * size)
     tuning = run(model)
     assert set(tuning.seconds_per_window) == {1, 2}
-    assert (tuning.batch_size, tuning.at_once) == (2, 1)
+    assert tuning.batch_size == 2
     assert model.batches == [1, 1, 2, 2]
     quick = Written(lambda size: 0.1 + 0.1 * size)
     run(quick)
@@ -130,7 +110,7 @@ def test_a_slow_model_is_not_measured_for_long() -> None:
 def test_a_size_is_presumed_that_there_was_no_time_for_where_the_last_one_gained_much() -> None:
     model = Written(lambda size: 3.0 + size)
     tuning = run(model)
-    assert (tuning.batch_size, tuning.at_once) == (4, 1)
+    assert tuning.batch_size == 4
     assert run(model, TranscriptionArgs(model="m", device="cpu", batch_size=2)).batch_size == 2
     full = Written(lambda size: 0.1 + 0.1 * size, room=2)
     assert run(full).batch_size == 2
@@ -170,15 +150,14 @@ def test_a_model_that_nobody_measures_is_not_kept_for_it(tmp_path: Path) -> None
 def test_what_was_measured_before_is_not_pending(tmp_path: Path) -> None:
     model = Written(lambda size: 0.01)
     calibration = Calibration(model, ARGS, tmp_path, DIGEST)
-    calibration.keep(Tuning(4, 1))
+    calibration.keep(Tuning(4))
     assert batch_size_of(calibration) == 4
     assert pending(model) is None
 
 
 def test_what_was_measured_is_kept_for_the_next_process(tmp_path: Path) -> None:
-    first = Written(lambda size: 0.01, at_once=1.0)
+    first = Written(lambda size: 0.01)
     tuning = calibrated(first, ARGS, tmp_path, DIGEST, first.clock)
-    assert tuning.at_once == 2
     second = Written(lambda size: 0.02 * size)
     assert calibrated(second, ARGS, str(tmp_path), DIGEST, second.clock) == tuning
     assert second.batches == []
@@ -194,7 +173,6 @@ def test_what_was_measured_is_kept_for_the_next_process(tmp_path: Path) -> None:
         ({"device": "cuda"}, ARGS, DIGEST),
         ({}, ARGS.model_copy(update={"beam_size": 1}), DIGEST),
         ({}, ARGS.model_copy(update={"batch_size": 4}), DIGEST),
-        ({}, ARGS.model_copy(update={"workers": 2}), DIGEST),
         ({}, ARGS, "b" * 64),
     ],
 )
@@ -216,8 +194,8 @@ def test_other_libraries_are_measured_again(tmp_path: Path, monkeypatch: pytest.
     assert place(tmp_path, before) != place(tmp_path, key_of(Written(lambda size: 1), ARGS, DIGEST))
 
 
-def kept(batch_size: str = "4", at_once: str = "1", seconds: str = "{}") -> str:
-    return f'{{"key": KEY, "batch_size": {batch_size}, "at_once": {at_once}, "seconds_per_window": {seconds}}}'
+def kept(batch_size: str = "4", seconds: str = "{}") -> str:
+    return f'{{"key": KEY, "batch_size": {batch_size}, "seconds_per_window": {seconds}}}'
 
 
 @pytest.mark.parametrize(
@@ -229,7 +207,6 @@ def kept(batch_size: str = "4", at_once: str = "1", seconds: str = "{}") -> str:
             kept("0"),
             kept("99"),
             kept("[]"),
-            kept(at_once="0"),
             kept(seconds="[]"),
             kept(seconds='{"a": 1}'),
         ],
@@ -266,7 +243,7 @@ def test_processes_of_one_machine_measure_in_turn(tmp_path: Path) -> None:
             if not overlapped[-1]:
                 at_work.release()
 
-    args = TranscriptionArgs(model="m", device="cpu", workers=1)
+    args = TranscriptionArgs(model="m", device="cpu")
     threads = [
         threading.Thread(target=Calibration(Slow(lambda size: 0), args, tmp_path, DIGEST).measure) for _ in range(3)
     ]

@@ -25,7 +25,7 @@ def test_a_model_is_enough() -> None:
     args = preset()
     assert (args.alignment, args.diarization) == (None, None)
     transcription = args.transcription
-    assert (transcription.device, transcription.batch_size, transcription.workers) == ("auto", "auto", "auto")
+    assert (transcription.device, transcription.batch_size) == ("auto", "auto")
     assert transcription.beam_size == 5
     assert (args.vad.window_s, args.limits.windows_in_flight) == (30.0, 16)
 
@@ -70,7 +70,7 @@ def test_an_unknown_key_names_the_nearest_right_one(changes: dict[str, Any], sai
             "transcription.batch_size",
             "'auto' or a whole number",
         ),
-        ({"transcription": {"model": "m", "workers": True}}, "transcription.workers", "from 1 to 8, not True"),
+        ({"transcription": {"model": "m", "batch_size": True}}, "transcription.batch_size", "from 1 to 256, not True"),
         ({"transcription": {"model": "m", "beam_size": 17}}, "transcription.beam_size", "less than or equal to 16"),
         ({"transcription": {"model": "m", "threads": -1}}, "transcription.threads", "greater than or equal to 0"),
         (

@@ -167,6 +167,22 @@ async def test_transcription_never_mixes_options() -> None:
     assert sorted(count for *_, count in model.batches) == [2, 2, 2]
 
 
+@pytest.mark.parametrize(("beam", "together"), [(5, [8]), (10, [4, 4]), (16, [2, 2, 2, 2]), (1, [8])])
+async def test_a_wider_beam_than_the_presets_is_decoded_in_smaller_parts(beam: int, together: list[int]) -> None:
+    model = FirstSample(batch_size=8)
+    stage = transcription(model)
+    options = DecodeOptions("en", beam_size=beam)
+    texts = await asyncio.gather(*(stage.transcribe(sound(i), options, EVERYBODY) for i in range(8)))
+    assert [count for *_, count in model.batches] == together
+    assert [text.text for text in texts] == [f"{i}" for i in range(8)]
+
+
+async def test_the_widest_beam_still_has_a_window_at_a_time() -> None:
+    model = FirstSample(batch_size=1)
+    await transcription(model).transcribe(sound(1), DecodeOptions("en", beam_size=16), EVERYBODY)
+    assert [count for *_, count in model.batches] == [1]
+
+
 class Unsure(FirstSample):
     """A transcriber that is sure of a clip from a temperature on, by the clip's first sample; of others at once."""
 

@@ -31,7 +31,7 @@ class Measuring:
         assert self.may_end.acquire(timeout=10)
         if self._fails:
             raise RuntimeError("CUDA failed with error out of memory")
-        return Tuning(4 * self.times, 1)
+        return Tuning(4 * self.times)
 
     def keep(self, tuning: Tuning) -> None:
         self.kept.append(tuning)
@@ -47,7 +47,7 @@ def test_it_measures_once_it_is_quiet_and_keeps_it() -> None:
     measuring.may_end.release()
     tuner(measuring, sizes)
     assert measuring.done.wait(10)
-    assert (sizes, measuring.kept) == ([4], [Tuning(4, 1)])
+    assert (sizes, measuring.kept) == ([4], [Tuning(4)])
 
 
 def test_it_does_not_measure_while_it_has_work() -> None:
@@ -128,7 +128,7 @@ def test_a_measurement_that_a_request_came_into_is_made_again() -> None:
         pass
     measuring.may_end.release(2)
     assert measuring.done.wait(10)
-    assert (sizes, measuring.kept) == ([8], [Tuning(8, 1)])
+    assert (sizes, measuring.kept) == ([8], [Tuning(8)])
 
 
 def test_it_is_not_made_again_before_that_request_is_done() -> None:

@@ -32,8 +32,8 @@ DYNAMIC_RANGE = 2.0
 """Whisper clips log-mel at 8 below its maximum, and divides by 4."""
 SILENT_FLOOR = -1.5
 """What Whisper makes of digital silence: (log10(1e-10) + 4) / 4."""
-LEAST_WORKERS = 2
-"""One batch of long files, and beside it one of short requests; workers share the weights."""
+BATCHES = 2
+"""At once: one of long files, and beside it one of short requests; they share the weights."""
 FORCED_TOKENS = 32
 """Tokens of a measured window: about ten seconds of speech."""
 FEW_FRAMES = 16
@@ -41,7 +41,7 @@ FEW_FRAMES = 16
 
 
 class FasterWhisper:
-    """Decodes batches of windows of at most 30 s; `workers` batches may be in it at once, from as many threads.
+    """Decodes batches of windows of at most 30 s; two batches may be in it at once, from as many threads.
 
     `languages` are those of the snapshot: none given means all of Whisper's, and one alone is never detected.
     """
@@ -54,7 +54,6 @@ class FasterWhisper:
         self._args = args
         self.threads = threads
         self.batch_size = args.largest_batch
-        self.workers = LEAST_WORKERS if args.workers == "auto" else max(LEAST_WORKERS, args.workers)
         self._model: Any = load_on(args, usable_device(args, "CTranslate2", _sees_gpu), partial(self._load, path))[0]
         self.languages: tuple[str, ...] = tuple(languages or self._model.supported_languages)
         self._tokenizer = lru_cache(maxsize=None)(self._new_tokenizer)
@@ -68,7 +67,7 @@ class FasterWhisper:
             device=device,
             compute_type=ctranslate2_type(device, self._args),
             cpu_threads=self.threads,
-            num_workers=self.workers,
+            num_workers=BATCHES,
             local_files_only=True,
         )
 

@@ -28,7 +28,6 @@ from serve_app.windows import SAMPLE_RATE
 FILES = ("config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json", "*.safetensors")
 FORCED_TOKENS = 32
 """Tokens of a measured window: about ten seconds of speech."""
-WORKERS = 2
 
 
 class TransformersWhisper:
@@ -40,7 +39,7 @@ class TransformersWhisper:
 
     def __init__(self, path: Path, args: TranscriptionArgs, languages: Sequence[str], threads: int) -> None:
         need_files(path, FILES, "transformers")
-        self._args, self.threads, self.workers = args, threads, WORKERS
+        self._args, self.threads = args, threads
         self.batch_size = args.largest_batch
         self._load(path)
         self.languages: tuple[str, ...] = tuple(languages) or self._model_languages()
