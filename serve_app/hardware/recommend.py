@@ -17,7 +17,6 @@ from serve_app.gpu_rules import replicas
 from serve_app.hardware.machine import Machine
 from serve_app.hardware.nvidia import OLDEST
 from serve_app.hardware.plan import INGRESS_CPUS, Plan, Stage, whole_cores
-from serve_app.kuberay import REPLICA_GB
 from serve_app.memory_need import need_of
 from serve_app.models.devices import CUDA_GB
 from serve_app.presets_table import PUBLISHED
@@ -38,6 +37,8 @@ LARGE_SPEED = 0.24
 README has 13 minutes in 102 s by 8 threads."""
 SLOWEST = 0.5
 """On a CPU a preset that is slower, in seconds of audio a second, is not recommended."""
+COPY_GB = 0.5
+"""What a replica takes besides its model: it is a copy of a process that has imported all, and shares that memory."""
 GPU_TYPES = ("float16", "int8_float16")
 
 
@@ -134,7 +135,7 @@ def _stage(machine: Machine, base: CheckedConfig, choice: _Choice, unit: float, 
     if share is None:
         return None
     cpus, threads = _cores(machine, unit * WEIGHTS[name], name)
-    memory = REPLICA_GB + (need.weights if share else need.total - CUDA_GB)
+    memory = COPY_GB + (need.weights if share else need.total - CUDA_GB)
     fewest = 0 if name == "transcription" and preset in choice.asleep else 1
     return Stage(preset, name, args.model_copy(update={"threads": threads}), cpus, share, memory, fewest)
 

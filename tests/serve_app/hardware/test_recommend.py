@@ -42,7 +42,7 @@ def stage(config: CheckedConfig, preset: str, deployment: str = "Transcription")
     ("looked_at", "presets"),
     [
         (machine(2, 8), PRESETS[:1]),
-        (machine(4, 16), PRESETS[:2]),
+        (machine(4, 16), PRESETS[:3]),
         (machine(16, 32), PRESETS),
         (machine(8, 32, 8.0), PRESETS[:3]),
         (machine(8, 32, 24.0), PRESETS),
@@ -64,7 +64,7 @@ def test_two_cores_are_not_given_a_model_that_takes_days() -> None:
 def test_demo_models_fit_a_small_laptop() -> None:
     config = made(machine(2, 16), demo=True)
     assert config.presets["fast"].transcription.model == "demo-whisper"
-    assert config.presets["fast"].transcription.batch_size == 8
+    assert config.presets["fast"].transcription.batch_size == "auto"
     assert config.presets["fast"].vad == base_of(machine(2, 16), demo=True).presets["fast"].vad
 
 
