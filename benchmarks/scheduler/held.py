@@ -10,8 +10,8 @@ PERIOD_US = 10_000
 
 
 @contextmanager
-def held(title: str, share: float) -> Iterator[int]:
-    """Hold each process whose title has `title` to a share of a core, as long as the block lasts; yield how many.
+def held(title: str, share: float) -> Iterator[None]:
+    """Hold each process whose title has `title` to a share of a core, as long as the block lasts.
 
     Raises:
         SystemExit: this machine does not let us, or there is no such process.
@@ -20,14 +20,15 @@ def held(title: str, share: float) -> Iterator[int]:
     found = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and title in _title(each)]
     if not found:
         raise SystemExit(f"no process has '{title}' in its title")
-    groups = []
+    groups: list[Path] = []
     try:
-        for process in found:
-            groups.append(_group(f"benchmark-{os.getpid()}-{process}", round(share * PERIOD_US)))
-            (groups[-1] / "cgroup.procs").write_text(str(process))
-        yield len(found)
-    except OSError as error:
-        raise SystemExit(f"--share needs root, and control groups that may be written to: {error}") from error
+        try:
+            for process in found:
+                groups.append(_group(f"benchmark-{os.getpid()}-{process}", round(share * PERIOD_US)))
+                (groups[-1] / "cgroup.procs").write_text(str(process))
+        except OSError as error:
+            raise SystemExit(f"--share needs root, and control groups that may be written to: {error}") from error
+        yield
     finally:
         for group in groups:
             _dissolve(group)

@@ -5,7 +5,6 @@ The stages take no time and keep nothing, so that only the pipeline's own memory
 
 import asyncio
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import av
 import numpy as np
 
 from benchmarks.common import ROOT
+from benchmarks.scheduler.processes import in_a_process, status
 from serve_app.models.audio import decode
 from serve_app.windows import SAMPLE_RATE
 
@@ -22,7 +22,7 @@ MINUTES = (10, 60, 600)
 
 def measure(work: Path, minutes: tuple[int, ...] = MINUTES) -> dict[str, Any]:
     """Return by length the peak of resident memory, in MB, above what the process took before, and seconds."""
-    return {f"{each} min": _in_a_process(_ogg(work, each)) for each in minutes}
+    return {f"{each} min": in_a_process("benchmarks.scheduler.memory", str(_ogg(work, each))) for each in minutes}
 
 
 def _ogg(work: Path, minutes: int) -> Path:
@@ -39,19 +39,6 @@ def _ogg(work: Path, minutes: int) -> Path:
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     return path
-
-
-def _in_a_process(path: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.scheduler.memory", str(path)]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
-
-
-def status(name: str) -> float:
-    """Return a figure of this process in MB: `VmRSS`, `VmHWM` (the peak)."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) / 1000 for line in status if line.startswith(name))
 
 
 async def _run(path: Path) -> dict[str, float]:

@@ -4,7 +4,6 @@ The voices are those of the demo's conversation over and over, each a little off
 """
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import ROOT
-from benchmarks.scheduler.memory import status
+from benchmarks.scheduler.processes import in_a_process, status
 from serve_app.blocks import Block
 from serve_app.config import DiarizationArgs
 from serve_app.models.audio import decode
@@ -29,14 +28,7 @@ SPREAD = 0.2
 
 def measure(hours: tuple[int, ...] = HOURS) -> dict[str, Any]:
     """Return by length the peak of resident memory, in MB, above the models and the voices, and seconds."""
-    return {f"{each} h": _in_a_process(each) for each in hours}
-
-
-def _in_a_process(hours: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.scheduler.voices", str(hours)]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    return {f"{each} h": in_a_process("benchmarks.scheduler.voices", str(each)) for each in hours}
 
 
 def _conversation(diarizer: Diarizer) -> Voices:
